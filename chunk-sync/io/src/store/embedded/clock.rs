@@ -1,0 +1,46 @@
+//! The embedded store's clock: Unix time that never goes back, neither while it runs nor over a restart.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use chunk_sync::store::StoreClock;
+
+/// Starts at the system's time, or at the last time that the file remembers if that is later, and then runs
+/// with the monotonic clock: setting the system's clock neither ends nor lengthens a lease.
+pub(super) struct Clock {
+    base_ms: u64,
+    started: Instant,
+    lease_guard_ms: u64,
+}
+
+impl Clock {
+    /// A clock for a store that starts now and was last seen at `last_ms`.
+    pub(super) fn start(last_ms: u64, lease_guard_ms: u64) -> Self {
+        let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let system_ms = u64::try_from(system.as_millis()).unwrap_or(u64::MAX);
+        Self { base_ms: system_ms.max(last_ms), started: Instant::now(), lease_guard_ms }
+    }
+
+    /// The time as a commit is judged by.
+    pub(super) fn now(&self) -> StoreClock {
+        let served_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        StoreClock {
+            now_ms: self.base_ms.saturating_add(served_ms),
+            served_ms,
+            lease_guard_ms: self.lease_guard_ms,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_never_starts_before_it_stopped() {
+        let now = Clock::start(0, 20_000).now();
+        assert!(now.now_ms > 1_700_000_000_000 && now.served_ms < 10_000);
+        let ahead = now.now_ms + 1_000_000;
+        assert!(Clock::start(ahead, 20_000).now().now_ms >= ahead);
+        assert_eq!(Clock::start(u64::MAX, 20_000).now().now_ms, u64::MAX);
+    }
+}

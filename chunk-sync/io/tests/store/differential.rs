@@ -1,0 +1,139 @@
+//! Random sequences of operations on all three stores at once: whatever is asked, they must say the same.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use chunk_sync::ids::WorldId;
+use chunk_sync::store::*;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::subject::Subject;
+
+/// A token and a version are picked among few, so that resends, matches and mismatches are frequent.
+fn version() -> impl Strategy<Value = u64> {
+    prop_oneof![1..12u64, Just(u64::MAX), Just(1 << 53)]
+}
+
+fn name() -> impl Strategy<Value = Name> {
+    prop_oneof![Just("a"), Just("b"), Just("ä/\0"), Just("d:a")].prop_map(Name::from)
+}
+
+fn precondition() -> impl Strategy<Value = Precondition> {
+    prop_oneof![
+        name().prop_map(|doc| Precondition::Absent { doc }),
+        (name(), version()).prop_map(|(doc, cas)| Precondition::Cas { doc, cas: Cas(cas) }),
+    ]
+}
+
+fn write() -> impl Strategy<Value = Write> {
+    let value = proptest::option::weighted(0.7, proptest::collection::vec(any::<u8>(), 0..40));
+    (name(), value).prop_map(|(doc, value)| Write { doc, value: value.map(Into::into) })
+}
+
+fn epoch() -> impl Strategy<Value = EpochStep> {
+    prop_oneof![
+        (name(), 0..3u64).prop_map(|(name, value)| EpochStep::Require { name, value }),
+        (name(), version()).prop_map(|(name, to)| EpochStep::Raise { name, to }),
+    ]
+}
+
+/// Leases end at once or not during the test, so that all three clocks judge the same.
+fn lease() -> impl Strategy<Value = LeaseStep> {
+    let ttl = prop_oneof![Just(0), Just(LEASE_TTL_MAX_MS)];
+    (0..5, name(), 0..3u64, ttl).prop_map(|(kind, name, holder, ttl_ms)| match kind {
+        0 => LeaseStep::Take { name, holder, ttl_ms },
+        1 => LeaseStep::Renew { name, holder, ttl_ms },
+        2 => LeaseStep::Release { name, holder },
+        3 => LeaseStep::RequireHeld { name, holder },
+        _ => LeaseStep::RequireExpired { name },
+    })
+}
+
+#[derive(Clone, Debug)]
+enum Ask {
+    Load,
+    Tail(u64),
+    Commit(Commit),
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let few = 0..3usize;
+    let commit = (
+        version(),
+        proptest::collection::vec(precondition(), 0..2),
+        proptest::collection::vec(write(), few.clone()),
+        proptest::collection::vec(epoch(), 0..2),
+        proptest::collection::vec(lease(), 0..2),
+        proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..20), few),
+        proptest::option::weighted(0.1, prop_oneof![Just(1), Just(u64::MAX)]),
+    );
+    let commit = commit.prop_map(|(token, preconditions, writes, epochs, leases, events, not_after_ms)| Commit {
+        preconditions,
+        writes,
+        epochs,
+        leases,
+        events: events.into_iter().map(Into::into).collect(),
+        not_after_ms,
+        ..Commit::new(PartitionKey::cluster(WorldId(0), "replaced"), Token(token))
+    });
+    prop_oneof![
+        2 => Just(Ask::Load),
+        2 => prop_oneof![Just(0), version()].prop_map(Ask::Tail),
+        8 => commit.prop_map(Ask::Commit),
+    ]
+}
+
+/// Without what rightly differs: the moments.
+fn timeless(answer: StoreAnswer) -> StoreAnswer {
+    use CommitOutcome::{Done, Refused};
+    let whether = |until_ms: u64, store_ms: u64| u64::from(until_ms > store_ms);
+    match answer {
+        StoreAnswer::Loaded(mut view) => {
+            for lease in view.leases.values_mut() {
+                lease.until_ms = whether(lease.until_ms, view.store_ms);
+            }
+            view.store_ms = 0;
+            StoreAnswer::Loaded(view)
+        }
+        StoreAnswer::Committed(Done { token, previous, .. }) => {
+            StoreAnswer::Committed(Done { token, previous, store_ms: 0 })
+        }
+        StoreAnswer::Committed(Refused(refusal)) => StoreAnswer::Committed(Refused(match refusal {
+            Refusal::LeaseHeld { name, holder, .. } => Refusal::LeaseHeld { name, holder, until_ms: 0 },
+            Refusal::NotExpired { name, .. } => Refusal::NotExpired { name, until_ms: 0 },
+            Refusal::TooLate { .. } => Refusal::TooLate { store_ms: 0 },
+            other => other,
+        })),
+        other => other,
+    }
+}
+
+#[test]
+fn three_stores_say_the_same() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (memory, embedded, redis) = runtime
+        .block_on(async { (Subject::memory(), Subject::embedded().await, Subject::redis().await) });
+    let case = AtomicU64::new(0);
+    let config = Config { cases: 192, failure_persistence: None, ..Config::default() };
+    let checked = TestRunner::new(config).run(&proptest::collection::vec(ask(), 1..30), |asks| {
+        // Every case has a partition of its own in the same three stores.
+        let partition = PartitionKey::node(WorldId(1), case.fetch_add(1, Ordering::Relaxed));
+        for (at, ask) in asks.into_iter().enumerate() {
+            let op = match ask {
+                Ask::Load => StoreOp::Load { partition: partition.clone() },
+                Ask::Tail(after) => StoreOp::Tail { partition: partition.clone(), after: Token(after) },
+                Ask::Commit(commit) => StoreOp::Commit(Commit { partition: partition.clone(), ..commit }),
+            };
+            let said = runtime.block_on(async {
+                [memory.call(op.clone()).await, embedded.call(op.clone()).await, redis.call(op.clone()).await]
+            });
+            let [memory, embedded, redis] = said.map(timeless);
+            prop_assert!(memory == embedded, "{at}: {op:?}\n memory {memory:?}\n embedded {embedded:?}");
+            prop_assert!(memory == redis, "{at}: {op:?}\n memory {memory:?}\n redis {redis:?}");
+        }
+        Ok(())
+    });
+    if let Err(failure) = checked {
+        panic!("{failure}");
+    }
+}

@@ -1,0 +1,222 @@
+//! What only the embedded store can get wrong: its file, its thread, and what is left after `kill -9`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+
+use bytes::Bytes;
+use chunk_sync::ids::{PlayerId, WorldId};
+use chunk_sync::store::{
+    Commit, CommitOutcome, PartitionKey, StoreAnswer, StoreFault, StoreOp, Token,
+};
+use chunk_sync_io::store::{OpenError, StoreHandle, StoreOptions, StoreUrl};
+
+const CHILD_FOLDER: &str = "ATOLL_TEST_STORE_FOLDER";
+const CHILD_ROUND: &str = "ATOLL_TEST_STORE_ROUND";
+/// Commits under way at once in the child.
+const WRITERS: u64 = 8;
+
+fn key() -> PartitionKey {
+    PartitionKey::cluster(WorldId(1), "keys")
+}
+
+async fn open(folder: &std::path::Path) -> Result<StoreHandle, OpenError> {
+    StoreHandle::open(&StoreUrl::Embedded(folder.into())).await
+}
+
+async fn load(store: &StoreHandle, partition: PartitionKey) -> chunk_sync::store::PartitionView {
+    match store.call(StoreOp::Load { partition }).await {
+        StoreAnswer::Loaded(view) => view,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn put(store: &StoreHandle, token: u64, doc: &str, value: &str) -> StoreAnswer {
+    let value = Bytes::copy_from_slice(value.as_bytes());
+    store.call(StoreOp::Commit(Commit::new(key(), Token(token)).put(doc, value))).await
+}
+
+#[tokio::test]
+async fn what_was_committed_is_there_after_closing() {
+    let folder = tempfile::tempdir().unwrap();
+    let nested = folder.path().join("made/on/the/way");
+    let store = open(&nested).await.unwrap();
+    assert!(matches!(put(&store, 1, "a", "1").await, StoreAnswer::Committed(CommitOutcome::Done { .. })));
+    let before_ms = load(&store, key()).await.store_ms;
+    drop(store);
+    let store = open(&nested).await.unwrap();
+    let view = load(&store, key()).await;
+    assert_eq!((view.doc("a"), view.token), (Some(&Bytes::from("1")), Token(1)));
+    assert!(view.store_ms >= before_ms, "the store's clock never goes back");
+}
+
+#[tokio::test]
+async fn a_folder_is_one_process_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(folder.path()).await.unwrap();
+    let error = open(folder.path()).await.err().expect("is refused");
+    assert!(matches!(error, OpenError::InUse { .. }), "{error}");
+    assert!(error.to_string().contains("another process is using it"), "{error}");
+    assert!(matches!(put(&first, 1, "a", "1").await, StoreAnswer::Committed(_)), "the first goes on");
+    drop(first);
+    open(folder.path()).await.expect("is free again");
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_used_is_said_clearly() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a file");
+    std::fs::write(&file, "x").unwrap();
+    for path in [file.clone(), file.join("below"), "/proc/atoll".into()] {
+        let error = open(&path).await.err().expect("is refused");
+        assert!(matches!(error, OpenError::Folder { .. }), "{error:?}");
+        assert!(error.to_string().contains(&*path.to_string_lossy()), "{error}");
+    }
+    std::fs::create_dir(folder.path().join("other")).unwrap();
+    for garbage in [vec![7u8; 100], vec![7u8; 100_000]] {
+        std::fs::write(folder.path().join("other/store.redb"), garbage).unwrap();
+        let error = open(&folder.path().join("other")).await.err().expect("is refused");
+        assert!(matches!(error, OpenError::Unreadable { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_closing_store_finishes_what_it_was_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await.unwrap();
+    let (answers, answered) = mpsc::channel();
+    for at in 0..200u64 {
+        let op = StoreOp::Commit(Commit::new(key(), Token(at + 1)).put(format!("{at}"), "x"));
+        let answers = answers.clone();
+        // From a thread without a runtime, as a node's is.
+        let store = store.clone();
+        std::thread::spawn(move || store.submit(op, move |answer| answers.send(answer).unwrap())).join().unwrap();
+    }
+    drop((store, answers));
+    let done = tokio::task::spawn_blocking(move || answered.iter().collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(done.len(), 200);
+    assert!(done.iter().all(|answer| matches!(answer, StoreAnswer::Committed(CommitOutcome::Done { .. }))));
+    // The last of those answers was sent before the thread had closed the file.
+    let store = loop {
+        match open(folder.path()).await {
+            Err(OpenError::InUse { .. }) => tokio::task::yield_now().await,
+            opened => break opened.unwrap(),
+        }
+    };
+    assert_eq!(load(&store, key()).await.docs.len(), 200);
+}
+
+#[tokio::test]
+async fn more_than_may_wait_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await.unwrap();
+    let (answers, answered) = mpsc::channel();
+    // 1 MiB each: 64 MiB may be in flight, and this single-threaded runtime answers none of them meanwhile.
+    let value = Bytes::from(vec![1; 64 * 1024]);
+    for at in 0..200u64 {
+        let partition = PartitionKey::player(PlayerId(at));
+        let commit = (0..16).fold(Commit::new(partition, Token(1)), |c, doc| c.put(format!("{doc}"), value.clone()));
+        let answers = answers.clone();
+        store.submit(StoreOp::Commit(commit), move |answer| answers.send((at, answer)).unwrap());
+    }
+    let refused: Vec<_> = answered.try_iter().collect();
+    assert!(refused.len() > 100 && refused.len() < 200, "{} of 200", refused.len());
+    assert!(refused.iter().all(|(_, answer)| *answer == StoreAnswer::Failed(StoreFault::Away)));
+    drop(answers);
+    let done = tokio::task::spawn_blocking(move || answered.iter().collect::<Vec<_>>());
+    for (at, answer) in done.await.unwrap() {
+        match answer {
+            StoreAnswer::Committed(CommitOutcome::Done { .. }) => {
+                assert_eq!(load(&store, PartitionKey::player(PlayerId(at))).await.docs.len(), 16);
+            }
+            // A slow disk may need longer than one call may take.
+            StoreAnswer::Failed(StoreFault::TimedOut) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    for (at, _) in refused {
+        assert!(load(&store, PartitionKey::player(PlayerId(at))).await.docs.is_empty());
+    }
+}
+
+/// Not a test: what the next one runs in a process of its own and kills.
+#[test]
+#[ignore = "run by the kill -9 test in a process of its own"]
+fn child_that_commits_until_killed() {
+    let folder = std::env::var(CHILD_FOLDER).expect("run by the kill -9 test");
+    let round: u64 = std::env::var(CHILD_ROUND).expect("run by the kill -9 test").parse().expect("a number");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    println!();
+    runtime.block_on(async {
+        let options = StoreOptions { call_wait_ms: 60_000, ..StoreOptions::default() };
+        let store = StoreHandle::open_with(&StoreUrl::Embedded(folder.into()), options).await.unwrap();
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    for at in 0u64.. {
+                        let token = Token(round << 40 | writer << 32 | (at + 1));
+                        let commit = Commit::new(PartitionKey::player(PlayerId(writer)), token)
+                            .put(format!("{round}/{at}"), token.0.to_be_bytes().to_vec())
+                            .event(vec![1; 100]);
+                        match store.call(StoreOp::Commit(commit)).await {
+                            StoreAnswer::Committed(CommitOutcome::Done { .. }) => {}
+                            other => panic!("{other:?}"),
+                        }
+                        let mut out = std::io::stdout().lock();
+                        writeln!(out, "ack {writer} {round}/{at} {}", token.0).unwrap();
+                        out.flush().unwrap();
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.await.unwrap();
+        }
+    });
+}
+
+#[tokio::test]
+async fn kill_9_loses_nothing_that_was_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut acknowledged = Vec::new();
+    for (round, kill_after) in [1usize, 40, 333, 1000].into_iter().enumerate() {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "embedded::child_that_commits_until_killed", "--ignored", "--nocapture"])
+            .env(CHILD_FOLDER, folder.path())
+            .env(CHILD_ROUND, round.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        let mut seen = 0;
+        loop {
+            let mut line = String::new();
+            if said.read_line(&mut line).unwrap() == 0 {
+                break;
+            }
+            // A line that was cut off by the kill says nothing.
+            if let Some(ack) = line.strip_prefix("ack ").and_then(|ack| ack.strip_suffix('\n')) {
+                let words: Vec<&str> = ack.split(' ').collect();
+                let (writer, token): (u64, u64) = (words[0].parse().unwrap(), words[2].parse().unwrap());
+                acknowledged.push((writer, words[1].to_owned(), token));
+                seen += 1;
+                if seen == kill_after {
+                    child.kill().unwrap();
+                }
+            }
+        }
+        child.wait().unwrap();
+        assert!(seen >= kill_after, "the child ended by itself after {seen} commits");
+
+        let store = open(folder.path()).await.expect("opens after kill -9");
+        for writer in 0..WRITERS {
+            let view = load(&store, PartitionKey::player(PlayerId(writer))).await;
+            for (_, doc, token) in acknowledged.iter().filter(|(by, ..)| *by == writer) {
+                let kept = view.docs.get(doc.as_str()).unwrap_or_else(|| panic!("round {round}: {doc} is lost"));
+                assert_eq!((kept.cas.0, &kept.value[..]), (*token, &token.to_be_bytes()[..]));
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The stores against their contract: one suite, every backend; then what only a real backend can get wrong.
+
+mod differential;
+mod embedded;
+mod redis_faults;
+mod redis_server;
+mod subject;
+mod suite;
+
+/// Runs every case of the suite against every backend, each on a fresh store.
+macro_rules! conformance {
+    ($($case:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() { crate::suite::$case(crate::subject::Subject::memory()).await })*
+        }
+        mod embedded_store {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() { crate::suite::$case(crate::subject::Subject::embedded().await).await })*
+        }
+        mod redis_store {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() { crate::suite::$case(crate::subject::Subject::redis().await).await })*
+        }
+    };
+}
+
+conformance![
+    an_unknown_partition_is_empty,
+    documents_are_written_removed_and_versioned,
+    preconditions_hold_or_refuse_the_whole_commit,
+    epochs_only_grow,
+    leases_are_taken_renewed_and_released,
+    expired_leases_stay_their_holders_until_taken,
+    a_young_store_lets_nobody_take_over,
+    a_commit_is_too_late_by_the_stores_clock,
+    demands_are_judged_in_the_promised_order,
+    a_resend_is_answered_and_not_done_again,
+    tails_are_complete_or_a_reload,
+    the_log_is_bounded,
+    partitions_do_not_mix,
+    numbers_of_64_bits_and_any_bytes_survive,
+    the_largest_commit_fits_and_a_larger_one_is_refused,
+    a_partition_has_a_most_of_rows,
+    sixteen_racers_count_to_sixteen,
+    minters_are_leased_once,
+];

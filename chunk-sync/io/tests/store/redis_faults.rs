@@ -1,0 +1,141 @@
+//! What only Redis can do to us: be away, slow, full, restarted, wiped.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use chunk_sync::ids::WorldId;
+use chunk_sync::store::{Commit, CommitOutcome, PartitionKey, StoreAnswer, StoreFault, StoreOp, Token};
+use chunk_sync_io::store::{OpenError, StoreHandle, StoreOptions};
+
+use crate::redis_server::RedisServer;
+
+fn key() -> PartitionKey {
+    PartitionKey::cluster(WorldId(1), "keys")
+}
+
+fn load() -> StoreOp {
+    StoreOp::Load { partition: key() }
+}
+
+fn put(token: u64) -> StoreOp {
+    StoreOp::Commit(Commit::new(key(), Token(token)).put("doc", token.to_be_bytes().to_vec()).event("put"))
+}
+
+fn done(answer: &StoreAnswer) -> bool {
+    matches!(answer, StoreAnswer::Committed(CommitOutcome::Done { .. }))
+}
+
+/// Asks until it is answered, as a caller that waits for the store to come back does.
+async fn answered(store: &StoreHandle, op: StoreOp) -> StoreAnswer {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        match store.call(op.clone()).await {
+            StoreAnswer::Failed(StoreFault::Away | StoreFault::TimedOut) => {
+                assert!(Instant::now() < deadline, "the store does not come back");
+                // Only paces the asking.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+#[tokio::test]
+async fn over_tcp_and_in_another_database() {
+    let server = RedisServer::start_with_tcp();
+    let store = StoreHandle::open(&server.tcp_url()).await.unwrap();
+    assert!(done(&store.call(put(1)).await));
+    let other = StoreHandle::open(&server.url()).await.unwrap();
+    let StoreAnswer::Loaded(view) = other.call(load()).await else { panic!() };
+    assert_eq!(view.token, Token::NONE, "database 0 is another store than database 3");
+}
+
+#[tokio::test]
+async fn nobody_there_is_said_clearly() {
+    let mut server = RedisServer::start_with_tcp();
+    server.kill();
+    for url in [server.url(), server.tcp_url()] {
+        let error = StoreHandle::open(&url).await.err().expect("is refused");
+        assert!(matches!(error, OpenError::Redis { .. }), "{error:?}");
+        assert!(error.to_string().contains("redis://"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_restart_is_waited_for_and_loses_nothing() {
+    let mut server = RedisServer::start();
+    let store = StoreHandle::open(&server.url()).await.unwrap();
+    for round in 1..=3 {
+        assert!(done(&answered(&store, put(round)).await));
+        server.kill();
+        let asked = Instant::now();
+        let StoreAnswer::Failed(fault) = store.call(put(100 + round)).await else { panic!("nobody is there") };
+        assert!(matches!(fault, StoreFault::Away | StoreFault::TimedOut), "{fault:?}");
+        assert!(asked.elapsed() < Duration::from_secs(5), "an answer comes in time");
+        server.restart();
+        let StoreAnswer::Loaded(view) = answered(&store, load()).await else { panic!("not loaded") };
+        let kept = round.to_be_bytes();
+        assert_eq!((view.token, view.doc("doc")), (Token(round), Some(&Bytes::copy_from_slice(&kept))));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_costs_one_wait_and_is_found_again() {
+    let server = RedisServer::start();
+    let options = StoreOptions { call_wait_ms: 200, ..StoreOptions::default() };
+    let store = StoreHandle::open_with(&server.url(), options).await.unwrap();
+    assert!(done(&store.call(put(1)).await));
+    server.signal("STOP");
+    let asked = Instant::now();
+    assert_eq!(store.call(put(2)).await, StoreAnswer::Failed(StoreFault::TimedOut));
+    assert!(asked.elapsed() < Duration::from_secs(2));
+    server.signal("CONT");
+    // The outcome was unknown; sent again with its token it is done once, whichever it was.
+    assert!(done(&answered(&store, put(2)).await));
+    let StoreOp::Commit(second) = put(2) else { unreachable!() };
+    let tail = StoreOp::Tail { partition: second.partition, after: Token(1) };
+    let StoreAnswer::Tailed(chunk_sync::store::Tail::Events(logged)) = answered(&store, tail).await else {
+        panic!("the log is whole")
+    };
+    assert_eq!(logged.len(), 1, "{logged:?}");
+}
+
+#[tokio::test]
+async fn a_full_server_is_full_and_still_read() {
+    let server = RedisServer::start();
+    let store = StoreHandle::open(&server.url()).await.unwrap();
+    assert!(done(&store.call(put(1)).await));
+    server.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    assert_eq!(store.call(put(2)).await, StoreAnswer::Failed(StoreFault::Full));
+    let StoreAnswer::Loaded(view) = store.call(load()).await else { panic!("reads still work") };
+    assert_eq!(view.token, Token(1));
+    let tail = StoreOp::Tail { partition: key(), after: Token::NONE };
+    assert!(matches!(store.call(tail).await, StoreAnswer::Tailed(_)));
+    server.run(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    assert!(done(&store.call(put(2)).await));
+}
+
+#[tokio::test]
+async fn lost_functions_are_loaded_again() {
+    let server = RedisServer::start();
+    let store = StoreHandle::open(&server.url()).await.unwrap();
+    server.run(&["FUNCTION", "FLUSH"]).await;
+    assert_eq!(store.call(put(1)).await, StoreAnswer::Failed(StoreFault::Away));
+    assert!(done(&answered(&store, put(1)).await));
+}
+
+#[tokio::test]
+async fn a_foreign_value_under_our_key_is_reported_and_not_served() {
+    let server = RedisServer::start();
+    let store = StoreHandle::open(&server.url()).await.unwrap();
+    assert!(done(&store.call(put(1)).await));
+    let name = format!("{{s{}}}:{}", key().shard().0, key());
+    server.run(&["HSET", &name, "d:doc", "short"]).await;
+    let StoreAnswer::Failed(StoreFault::Broken { text }) = store.call(load()).await else { panic!("served") };
+    assert!(text.contains("w1/cluster/keys"), "{text}");
+    server.run(&["SET", &name, "not a hash"]).await;
+    for op in [load(), put(2)] {
+        let said = store.call(op).await;
+        assert!(matches!(said, StoreAnswer::Failed(StoreFault::Broken { .. })), "{said:?}");
+    }
+}

@@ -1,0 +1,153 @@
+//! What the suite runs against: the in-memory twin with a clock that the test sets, or a real store.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use chunk_sync::store::{
+    Commit, CommitOutcome, MemoryStore, PartitionKey, PartitionView, Refusal, StoreAnswer, StoreOp, Tail, Token,
+};
+use chunk_sync_io::store::{StoreHandle, StoreOptions, StoreUrl};
+use tempfile::TempDir;
+
+use crate::redis_server::RedisServer;
+
+/// The twin's first moment.
+const MEMORY_START_MS: u64 = 1_000_000;
+
+/// A fresh store that lets expired leases be taken over at once, and a second view of it that doesn't.
+pub(crate) struct Subject {
+    kind: Kind,
+}
+
+enum Kind {
+    Memory(Mutex<(MemoryStore, u64)>),
+    Embedded { handle: Mutex<Option<StoreHandle>>, folder: TempDir },
+    Redis { handle: StoreHandle, server: RedisServer },
+}
+
+const OLD: StoreOptions = StoreOptions { lease_guard_ms: 0, call_wait_ms: 10_000 };
+
+impl Subject {
+    pub(crate) fn memory() -> Self {
+        let store = MemoryStore::new(MEMORY_START_MS).with_lease_guard(0);
+        Self { kind: Kind::Memory(Mutex::new((store, MEMORY_START_MS))) }
+    }
+
+    pub(crate) async fn embedded() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let handle = StoreHandle::open_with(&StoreUrl::Embedded(folder.path().into()), OLD).await.expect("opens");
+        Self { kind: Kind::Embedded { handle: Mutex::new(Some(handle)), folder } }
+    }
+
+    pub(crate) async fn redis() -> Self {
+        let server = RedisServer::start();
+        let handle = StoreHandle::open_with(&server.url(), OLD).await.expect("opens");
+        Self { kind: Kind::Redis { handle, server } }
+    }
+
+    /// The real store behind it, if it is one.
+    pub(crate) fn handle(&self) -> Option<StoreHandle> {
+        match &self.kind {
+            Kind::Memory(_) => None,
+            Kind::Embedded { handle, .. } => handle.lock().expect("unpoisoned").clone(),
+            Kind::Redis { handle, .. } => Some(handle.clone()),
+        }
+    }
+
+    /// The same store with the usual guard, just started.
+    pub(crate) async fn into_young(self) -> Self {
+        let kind = match self.kind {
+            Kind::Memory(store) => {
+                let (store, now_ms) = store.into_inner().expect("unpoisoned");
+                let mut store = store.with_lease_guard(StoreOptions::default().lease_guard_ms);
+                store.restart(now_ms);
+                Kind::Memory(Mutex::new((store, now_ms)))
+            }
+            Kind::Embedded { handle, folder } => {
+                drop(handle);
+                let url = StoreUrl::Embedded(folder.path().into());
+                let handle = StoreHandle::open(&url).await.expect("opens again");
+                Kind::Embedded { handle: Mutex::new(Some(handle)), folder }
+            }
+            Kind::Redis { server, .. } => {
+                Kind::Redis { handle: StoreHandle::open(&server.url()).await.expect("opens again"), server }
+            }
+        };
+        Self { kind }
+    }
+
+    pub(crate) async fn call(&self, op: StoreOp) -> StoreAnswer {
+        match &self.kind {
+            Kind::Memory(store) => {
+                let (store, now_ms) = &mut *store.lock().expect("unpoisoned");
+                store.call(*now_ms, &op)
+            }
+            Kind::Embedded { .. } | Kind::Redis { .. } => {
+                self.handle().expect("a real store").call(op).await
+            }
+        }
+    }
+
+    /// Lets the store's clock get to `at_ms`.
+    pub(crate) async fn pass_until(&self, at_ms: u64) {
+        if let Kind::Memory(store) = &self.kind {
+            let now_ms = &mut store.lock().expect("unpoisoned").1;
+            *now_ms = at_ms.max(*now_ms);
+        }
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.now_ms().await < at_ms {
+            assert!(Instant::now() < deadline, "the store's clock stands still");
+        }
+    }
+
+    pub(crate) async fn now_ms(&self) -> u64 {
+        self.load(&PartitionKey::cluster(chunk_sync::ids::WorldId(1), "clock")).await.store_ms
+    }
+
+    pub(crate) async fn load(&self, partition: &PartitionKey) -> PartitionView {
+        match self.call(StoreOp::Load { partition: partition.clone() }).await {
+            StoreAnswer::Loaded(view) => view,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) async fn tail(&self, partition: &PartitionKey, after: Token) -> Tail {
+        match self.call(StoreOp::Tail { partition: partition.clone(), after }).await {
+            StoreAnswer::Tailed(tail) => tail,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) async fn commit(&self, commit: Commit) -> CommitOutcome {
+        match self.call(StoreOp::Commit(commit)).await {
+            StoreAnswer::Committed(outcome) => outcome,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Does a commit that must succeed; answers with the token before it.
+    pub(crate) async fn done(&self, commit: Commit) -> Token {
+        let asked = commit.token;
+        match self.commit(commit).await {
+            CommitOutcome::Done { token, previous, store_ms } => {
+                assert_eq!(token, asked);
+                assert!(store_ms > 0);
+                previous
+            }
+            CommitOutcome::Refused(refusal) => panic!("refused: {refusal:?}"),
+        }
+    }
+
+    /// Does a commit that must be refused, and checks that it changed nothing.
+    pub(crate) async fn refused(&self, commit: Commit) -> Refusal {
+        let partition = commit.partition.clone();
+        let before = self.load(&partition).await;
+        let refusal = match self.commit(commit).await {
+            CommitOutcome::Refused(refusal) => refusal,
+            done @ CommitOutcome::Done { .. } => panic!("{done:?}"),
+        };
+        let after = self.load(&partition).await;
+        assert_eq!(PartitionView { store_ms: before.store_ms, ..after }, before, "{refusal:?}");
+        refusal
+    }
+}

@@ -1,0 +1,181 @@
+//! The documents that the cluster keeps in the store, and where: one place for partition, document and epoch names.
+
+use crate::ids::{Epoch, IslandId, NodeId, PlayerId, Source, WorldId};
+use crate::ticket::TicketKey;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// The world that this build mints in; worlds are told apart once they meet.
+pub const WORLD: WorldId = WorldId(1);
+
+/// Cluster partition of the world's own facts (`WorldRecord` in `DOC_WORLD`).
+pub const CLUSTER_WORLD: &str = "world";
+/// Cluster partition of members (`NodeRecord` in `node_doc`, `AllocatorRecord` in `allocator_doc`, their leases).
+pub const CLUSTER_REGISTRY: &str = "registry";
+/// Cluster partition of the plan (`PlanRecord` in `DOC_PLAN`).
+pub const CLUSTER_PLAN: &str = "plan";
+
+/// Document of `WorldRecord`.
+pub const DOC_WORLD: &str = "world";
+/// Document of `PlanRecord`; also the epoch that numbers it.
+pub const DOC_PLAN: &str = "plan";
+/// Document of `SessionRecord` in a player's partition.
+pub const DOC_SESSION: &str = "session";
+/// Epoch of a player's session.
+pub const EPOCH_SESSION: &str = "session";
+/// Number of the last ticket that was used, as an epoch of the player's partition.
+pub const EPOCH_TICKET: &str = "ticket";
+/// Document of `NameRecord` in a name's partition.
+pub const DOC_NAME: &str = "player";
+/// Document of `ClaimsRecord` in a chunk's partition.
+pub const DOC_CLAIMS: &str = "claims";
+/// Epoch of a chunk's claimant list.
+pub const EPOCH_CLAIMS: &str = "claims";
+
+/// Epoch of the registry that fences older allocators (value: the source).
+pub const EPOCH_ALLOCATOR: &str = "allocator";
+/// Epoch of the registry below which every ticket number counts as given.
+pub const EPOCH_TICKETS: &str = "tickets";
+/// Document of `TicketsRecord` in the registry.
+pub const DOC_TICKETS: &str = "tickets";
+
+/// Document of a node in the registry; also the epoch that fences its older incarnations (value: the source).
+pub fn node_doc(node: NodeId) -> String {
+    format!("node/{}", node.0)
+}
+
+/// Document of an allocator in the registry.
+pub fn allocator_doc(source: Source) -> String {
+    format!("allocator/{}", source.0)
+}
+
+/// Lease of an incarnation in the registry.
+pub fn lease_name(source: Source) -> String {
+    format!("s{}", source.0)
+}
+
+/// Facts that hold for the whole world, written once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorldRecord {
+    /// Seed of all land.
+    pub seed: u64,
+    /// The store's clock when the world began: tick 0.
+    pub began_ms: u64,
+    /// Keys that sign tickets, the newest first.
+    pub keys: Vec<KeyRecord>,
+}
+
+/// A ticket key at rest.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRecord {
+    /// Its number.
+    pub id: u8,
+    /// The secret.
+    pub secret: [u8; 32],
+}
+
+impl std::fmt::Debug for KeyRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KeyRecord({})", self.id)
+    }
+}
+
+impl From<&KeyRecord> for TicketKey {
+    fn from(record: &KeyRecord) -> Self {
+        TicketKey { id: record.id, secret: record.secret }
+    }
+}
+
+/// A node as the others find it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// The node.
+    pub node: NodeId,
+    /// Its current incarnation.
+    pub source: Source,
+    /// Where clients connect (`host:port`).
+    pub address: String,
+    /// Where members of the cluster subscribe.
+    pub mesh: String,
+    /// False once the incarnation was taken over (it died) or left.
+    pub alive: bool,
+}
+
+/// An allocator as nodes find it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllocatorRecord {
+    /// Its incarnation.
+    pub source: Source,
+    /// Where clients connect (`host:port`).
+    pub address: String,
+    /// Where members of the cluster subscribe.
+    pub mesh: String,
+}
+
+/// How many unused tickets an allocator may have given out, at most: its successor keeps as many seats free until
+/// they have expired.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketsRecord {
+    /// Unused tickets per island, in ascending order of islands.
+    pub held: Vec<(IslandId, u32)>,
+}
+
+/// The allocator's decision, whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanRecord {
+    /// Its number; grows by one.
+    pub number: u64,
+    /// Every island that exists.
+    pub islands: Vec<IslandRecord>,
+    /// What each step of the planner did, or why it did nothing.
+    pub reasons: Vec<String>,
+}
+
+/// An island in a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IslandRecord {
+    /// The island.
+    pub island: IslandId,
+    /// Wanted population.
+    pub design: u32,
+    /// Hard maximum.
+    pub cap: u32,
+    /// Population under which it feels dead.
+    pub minimum: u32,
+    /// Nodes that serve it.
+    pub nodes: Vec<NodeId>,
+}
+
+/// Who holds a player's session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRecord {
+    /// The holder.
+    pub source: Source,
+    /// Epoch of the session.
+    pub epoch: Epoch,
+    /// Where.
+    pub island: IslandId,
+}
+
+/// Who has a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameRecord {
+    /// The player.
+    pub player: PlayerId,
+}
+
+/// Who serves a chunk, in ascending order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimsRecord {
+    /// The claimants.
+    pub claimants: Vec<Source>,
+}
+
+/// The bytes of a document.
+pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+    rmp_serde::to_vec_named(record).expect("records are plain data")
+}
+
+/// The document in these bytes, if it is one.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    rmp_serde::from_slice(bytes).ok()
+}

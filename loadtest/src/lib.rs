@@ -1,0 +1,13 @@
+//! Everything that loads Atoll and measures it. The binary is a thin `main` over [`cli::run`].
+//!
+//! * [`null`]: the null server, the floor that every CPU figure is a ratio of;
+//! * [`pace`], [`cpu`], [`open_files`], [`interrupt`]: what each load generator needs: a fixed send
+//!   schedule, CPU figures, enough file descriptors, a clean end on Ctrl-C.
+
+pub mod cli;
+pub mod cpu;
+pub mod interrupt;
+pub mod limits;
+pub mod null;
+pub mod open_files;
+pub mod pace;

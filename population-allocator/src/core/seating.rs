@@ -1,0 +1,172 @@
+//! Seating: from a join whose player is known to a seat, a wait, or a refusal. The part of the core that gives
+//! tickets; everything that a ticket rests on is looked at here, in one order.
+
+use super::ledger::Hold;
+use super::placement::{self, Applicant, Obstacle};
+use super::{AllocatorCore, Answer, RequestNo};
+use chunk_sync::ids::{IslandId, NodeId, PlayerId};
+use chunk_sync::limits::TICKET_MS;
+use chunk_sync::ticket::Ticket;
+use chunk_sync::wire::{RejectCode, Seat};
+
+/// What comes of a try to seat a join.
+enum Outcome {
+    Seated(Seat),
+    /// Later perhaps; this is said when it takes too long.
+    Waits(RejectCode),
+    Refused(RejectCode),
+}
+
+impl AllocatorCore {
+    /// Tries to seat one join; a join that must wait stays.
+    pub(super) fn seat(&mut self, request: RequestNo, now_ms: u64) -> Option<RejectCode> {
+        match self.try_seat(request, now_ms) {
+            Outcome::Seated(seat) => {
+                self.joins.remove(request);
+                self.counters.seated += 1;
+                self.answers.push_back(Answer { request, outcome: Ok(seat) });
+                None
+            }
+            Outcome::Waits(code) => {
+                if let Some(join) = self.joins.get_mut(request) {
+                    join.obstacle = code;
+                }
+                Some(code)
+            }
+            Outcome::Refused(code) => {
+                self.refuse(request, code);
+                None
+            }
+        }
+    }
+
+    pub(super) fn refuse(&mut self, request: RequestNo, code: RejectCode) {
+        self.joins.remove(request);
+        *self.counters.rejected.entry(code.label()).or_default() += 1;
+        self.answers.push_back(Answer { request, outcome: Err(code) });
+    }
+
+    pub(super) fn refuse_overdue(&mut self, now_ms: u64) {
+        for (request, code) in self.joins.overdue(now_ms) {
+            self.refuse(request, code);
+        }
+    }
+
+    /// Tries all joins that wait for a seat, in the order they came.
+    pub(super) fn retry_joins(&mut self, now_ms: u64) {
+        let ready: Vec<(RequestNo, bool)> = self
+            .joins
+            .iter()
+            .filter_map(|(request, join)| {
+                let player = join.player?;
+                Some((request, join.wish.is_none() && self.ledger.seat(player).is_none()))
+            })
+            .collect();
+        // What stops one newcomer without a wish stops all behind it as well.
+        let mut stopped = None;
+        for (request, newcomer) in ready {
+            match (newcomer, stopped) {
+                (true, Some(code)) => {
+                    if let Some(join) = self.joins.get_mut(request) {
+                        join.obstacle = code;
+                    }
+                }
+                (true, None) => stopped = self.seat(request, now_ms),
+                (false, _) => {
+                    self.seat(request, now_ms);
+                }
+            }
+        }
+    }
+
+    /// Whether it is known who is inside: every node of a world that went on without us was heard, or had the time.
+    pub(super) fn counted(&self, now_ms: u64) -> bool {
+        let waited = self.settled_ms.is_some_and(|settled_ms| now_ms >= settled_ms);
+        self.book.plan().is_some()
+            && self.members.known()
+            && (!self.book.continued() || waited || self.members.all_heard(now_ms))
+    }
+
+    fn try_seat(&mut self, request: RequestNo, now_ms: u64) -> Outcome {
+        let Some((player, wish)) = self.joins.get(request).and_then(|join| Some((join.player?, join.wish))) else {
+            return Outcome::Waits(RejectCode::StoreAway);
+        };
+        if !self.authority.may_seat(now_ms) {
+            return Outcome::Waits(RejectCode::StoreAway);
+        }
+        if !self.counted(now_ms) {
+            return Outcome::Waits(RejectCode::NoNode);
+        }
+        let (island, nodes) = match self.place(Applicant { player, wish }, now_ms) {
+            Ok(placed) => placed,
+            Err(outcome) => return outcome,
+        };
+        if !self.ledger.may_hold(player, island) {
+            return Outcome::Refused(RejectCode::Busy);
+        }
+        let held = self.ledger.held().get(&island).copied().unwrap_or(0);
+        if !self.authority.may_issue(island, held) {
+            return Outcome::Waits(RejectCode::StoreAway);
+        }
+        let Some(number) = self.authority.next_number(now_ms) else {
+            return Outcome::Waits(RejectCode::StoreAway);
+        };
+        match self.issue(request, player, island, number, nodes, now_ms) {
+            Some(seat) => Outcome::Seated(seat),
+            None => Outcome::Refused(RejectCode::StoreAway),
+        }
+    }
+
+    /// Picks island and nodes.
+    fn place(&self, applicant: Applicant, now_ms: u64) -> Result<(IslandId, Vec<(NodeId, String)>), Outcome> {
+        let Some(plan) = self.book.plan() else { return Err(Outcome::Waits(RejectCode::StoreAway)) };
+        let inherited = |island| self.authority.inherited(island, now_ms);
+        let picked =
+            placement::island(plan, &self.ledger, inherited, self.config.policy.islands_max, applicant);
+        let island = match picked {
+            Ok(island) => island,
+            // The first plan is still to be written, or the next one.
+            Err(Obstacle::OpensSoon) => return Err(Outcome::Waits(RejectCode::Full)),
+            Err(Obstacle::NoIsland) if plan.islands.is_empty() => {
+                return Err(Outcome::Waits(RejectCode::NoIsland));
+            }
+            Err(Obstacle::NoIsland) => return Err(Outcome::Refused(RejectCode::NoIsland)),
+            Err(Obstacle::Full) => return Err(Outcome::Refused(RejectCode::Full)),
+        };
+        let seating = self.config.policy.seating;
+        let nodes = placement::nodes(island, &self.members, &self.ledger, seating, now_ms);
+        if nodes.is_empty() {
+            let live = island.nodes.iter().any(|node| self.is_live(*node, now_ms));
+            return Err(Outcome::Waits(if live { RejectCode::Busy } else { RejectCode::NoNode }));
+        }
+        Ok((island.island, nodes))
+    }
+
+    /// Gives the ticket and counts it.
+    fn issue(
+        &mut self,
+        request: RequestNo,
+        player: PlayerId,
+        island: IslandId,
+        number: u64,
+        nodes: Vec<(NodeId, String)>,
+        now_ms: u64,
+    ) -> Option<Seat> {
+        let join = self.joins.get(request)?;
+        let key = self.config.keys.first()?;
+        let (ids, addresses): (Vec<NodeId>, Vec<String>) = nodes.into_iter().unzip();
+        let expires_ms = now_ms + TICKET_MS;
+        let ticket =
+            Ticket { player, island, number, expires_ms, nodes: ids.clone(), name: join.name.clone() };
+        let seat = Seat {
+            protocol: join.protocol,
+            player: player.0,
+            island: island.0,
+            nodes: addresses,
+            ticket: ticket.sign(key),
+            ticket_ms: TICKET_MS,
+        };
+        self.ledger.hold(player, Hold { island, number, expires_ms, nodes: ids });
+        Some(seat)
+    }
+}

@@ -1,0 +1,96 @@
+//! Named limits and starting numbers of the allocator, with the relations between them. What nodes and clients
+//! must agree on as well stands in `chunk_sync::limits`.
+
+use chunk_sync::limits::{
+    CENSUS_EVERY_TICKS, LINK_REMAKE_MS, NODE_LEASE_MS, PEERS_MAX, RESUME_GRACE_MS, TICK_MS, TICKET_MS,
+    TICKET_NODES_MAX,
+};
+use chunk_sync::store::DOCUMENT_MAX_BYTES;
+
+/// Joins that wait for an answer at once; more are refused with `busy`.
+pub const PENDING_JOINS_MAX: usize = 4_096;
+/// Longest time until a join is answered, by a refusal if need be.
+pub const JOIN_WAIT_MS: u64 = 5_000;
+/// Names whose player is remembered, so that a rejoin costs no read.
+pub const NAMES_REMEMBERED_MAX: usize = 100_000;
+/// How often one name's question is put to the store again before those who wait for it are refused.
+pub const NAME_TRIES_MAX: u32 = 3;
+/// Islands for which one player may hold unused tickets at once; the next wish is refused with `busy`.
+pub const HOLDS_PER_PLAYER_MAX: usize = 2;
+
+/// How often the registry is read, and the allocator's own lease renewed.
+pub const REGISTRY_EVERY_MS: u64 = 1_000;
+/// Lease of an allocator.
+pub const ALLOCATOR_LEASE_MS: u64 = NODE_LEASE_MS;
+/// How long after a confirmed renewal an allocator may seat players. A successor waits as long before its first
+/// seat, so that two never seat at once.
+pub const AUTHORITY_MS: u64 = 3_000;
+/// How far ahead of the clock ticket numbers are reserved in the store, so that no start can repeat one.
+pub const TICKETS_AHEAD_MS: u64 = 10_000;
+/// Bits of a ticket number below its millisecond.
+pub const TICKET_NUMBER_SHIFT: u32 = 10;
+/// A question to the store that was not answered in this time counts as lost.
+pub const STORE_WAIT_MS: u64 = 10_000;
+/// Pause before a question that failed is put to the store again.
+pub const STORE_RETRY_MS: u64 = 500;
+
+/// A node that was silent for this long gets nobody sent, and its sessions are in grace.
+pub const NODE_SILENT_MS: u64 = 3_000;
+/// After a start over an existing plan: longest wait for the first census of every node, before players are
+/// seated among people whom nobody counted yet.
+pub const FIRST_CENSUS_MS: u64 = 3_000;
+/// How long the seat of an expired ticket stays counted, for a node that took it in its last moment: clocks that
+/// differ, the commit that takes the session, the next census.
+pub const HOLD_SLACK_MS: u64 = 5_000;
+/// How often a hold that can't end yet is looked at again.
+pub const HOLD_RECHECK_MS: u64 = 1_000;
+
+/// Islands that exist at most, whatever the policy says.
+pub const ISLANDS_MAX: u32 = 256;
+/// Largest cap of an island.
+pub const CAP_MAX: u32 = 100_000;
+/// Nodes that the plan lists for one island.
+pub const PLAN_NODES_MAX: usize = 32;
+/// Islands that one plan opens at most.
+pub const OPENED_PER_PLAN_MAX: u32 = 16;
+/// How far ahead arrivals are provided for: opening an island takes one commit.
+pub const OPEN_LEAD_MS: u64 = 1_000;
+/// Seats up to design that are kept free beyond those that are expected to be taken.
+pub const SPARE_SEATS: u32 = 1;
+/// Over this long arrivals are averaged.
+pub const ARRIVALS_WINDOW_MS: u64 = 10_000;
+/// Reasons that a plan keeps.
+pub const REASONS_MAX: usize = 16;
+/// Longest reason.
+pub const REASON_BYTES_MAX: usize = 200;
+/// `pack` fills a node up to this many sessions before it begins with the next.
+pub const PACK_NODE_SESSIONS_MAX: u32 = 2_000;
+
+/// How often the core is ticked.
+pub const TICK_EVERY_MS: u64 = 100;
+/// How often the state is published for pages and metrics.
+pub const STATE_EVERY_MS: u64 = 500;
+/// How long a client may take to close its connection once it was answered.
+pub const LINGER_MS: u64 = 1_000;
+/// How long a client may take to accept its answer.
+pub const ANSWER_WRITE_MS: u64 = 2_000;
+/// Store answers that wait for the core; the store side waits when they are more.
+pub const STORE_INBOX_MAX: usize = 16_384;
+/// How long a clean shutdown may take.
+pub const SHUTDOWN_MS: u64 = 3_000;
+
+/// Most bytes of an island in a plan: keys and numbers, then five bytes a node.
+const PLAN_ISLAND_BYTES_MAX: usize = 64 + 5 * PLAN_NODES_MAX;
+
+const _: () = {
+    assert!(AUTHORITY_MS >= 2 * REGISTRY_EVERY_MS && AUTHORITY_MS < ALLOCATOR_LEASE_MS);
+    assert!(AUTHORITY_MS < JOIN_WAIT_MS, "who joins while a successor waits is still seated");
+    assert!(FIRST_CENSUS_MS < JOIN_WAIT_MS);
+    assert!(TICKETS_AHEAD_MS > 2 * AUTHORITY_MS);
+    assert!(NODE_SILENT_MS >= 4 * CENSUS_EVERY_TICKS * TICK_MS && NODE_SILENT_MS >= LINK_REMAKE_MS);
+    assert!(TICKET_MS + HOLD_SLACK_MS < RESUME_GRACE_MS, "a hold is over before a grace is");
+    assert!(PLAN_NODES_MAX <= PEERS_MAX && PLAN_NODES_MAX >= TICKET_NODES_MAX);
+    assert!(REASONS_MAX * (REASON_BYTES_MAX + 3) + 64 + ISLANDS_MAX as usize * PLAN_ISLAND_BYTES_MAX <= DOCUMENT_MAX_BYTES);
+    assert!(OPEN_LEAD_MS <= ARRIVALS_WINDOW_MS);
+    assert!(STORE_INBOX_MAX >= 2 * PENDING_JOINS_MAX);
+};

@@ -1,0 +1,2 @@
+//! `atoll`: a whole cluster or one role of it.
+fn main() {}

@@ -1,0 +1,232 @@
+//! Entry: `Hello`, ticket, the commit that takes the session, and the paced way into the world.
+
+use super::NodeCore;
+use super::island::Island;
+use super::ports::Standing;
+use super::session::{Session, Stage};
+use super::store::Ask;
+use chunk_sync::blocks::{EntityKind, WIRE_LEVEL};
+use chunk_sync::ids::{ConnId, EntityId, Epoch, PlayerId};
+use chunk_sync::interest::Interest;
+use chunk_sync::limits::*;
+use chunk_sync::mesh_wire::{Direct, Topic};
+use chunk_sync::place::{Place, Pose};
+use chunk_sync::random::RngExt;
+use chunk_sync::records::{DOC_SESSION, EPOCH_SESSION, EPOCH_TICKET, SessionRecord, decode, encode};
+use chunk_sync::store::{CommitOutcome, EpochStep, PartitionKey, PartitionView, Refusal, StoreAnswer};
+use chunk_sync::sync::Who;
+use chunk_sync::terrain::LANDING;
+use chunk_sync::ticket::{Ticket, TicketError, TicketKey};
+use chunk_sync::wire::{FEATURE_LAND, Hello, RejectCode, Welcome, control, control_frame, kind};
+
+/// How often a session's commit is tried again when another changed the partition in between.
+const TAKE_RETRIES_MAX: u8 = 3;
+
+impl NodeCore {
+    /// Takes the first frame of a new connection.
+    pub fn handle_hello(&mut self, conn: ConnId, body: &[u8], now_ms: u64) {
+        match self.check_hello(body) {
+            Ok((ticket, island, land, protocol)) => {
+                let player = ticket.player;
+                self.sessions.insert(conn, Session::new(ticket, island, land, protocol, now_ms));
+                self.store.load(Ask::Player(conn, player), PartitionKey::player(player));
+            }
+            Err(code) => self.reject(conn, code),
+        }
+    }
+
+    fn check_hello(&self, body: &[u8]) -> Result<(Ticket, usize, bool, u16), RejectCode> {
+        match self.standing {
+            Standing::Serving => (),
+            Standing::Starting | Standing::Revalidating => return Err(RejectCode::Busy),
+            Standing::Fenced => return Err(RejectCode::NodeLost),
+            Standing::Stopping => return Err(RejectCode::Closing),
+        }
+        let hello: Hello = control(kind::HELLO, body).map_err(|_| RejectCode::Malformed)?;
+        let protocol = hello.version().ok_or(RejectCode::Version)?;
+        if !hello.reads_level(WIRE_LEVEL) {
+            return Err(RejectCode::Version);
+        }
+        let bytes = hello.ticket.as_deref().ok_or(RejectCode::TicketForged)?;
+        let ticket =
+            Ticket::check(bytes, &self.config.keys, self.now_ms, self.config.node).map_err(|error| match error {
+                TicketError::Forged => RejectCode::TicketForged,
+                TicketError::Expired => RejectCode::TicketExpired,
+                TicketError::Elsewhere => RejectCode::TicketElsewhere,
+            })?;
+        let island = self.island_at(ticket.island).ok_or(RejectCode::TicketElsewhere)?;
+        Ok((ticket, island, hello.features.iter().any(|f| f == FEATURE_LAND), protocol))
+    }
+
+    /// The player's partition came: commit to the session, or say why not.
+    pub(super) fn player_loaded(&mut self, conn: ConnId, player: PlayerId, answer: StoreAnswer) {
+        let Some(session) = self.sessions.get_mut(conn).filter(|s| s.stage == Stage::Taking && s.player == player)
+        else {
+            return;
+        };
+        let StoreAnswer::Loaded(view) = answer else { return self.end(conn, Some(RejectCode::StoreAway)) };
+        if view.epoch(EPOCH_TICKET) >= session.ticket_number {
+            return self.end(conn, Some(RejectCode::TicketUsed));
+        }
+        let epoch = view.epoch(EPOCH_SESSION) + 1;
+        session.epoch = Epoch(epoch as u32);
+        let number = session.ticket_number;
+        let record =
+            SessionRecord { source: self.config.source, epoch: session.epoch, island: self.islands[session.island].id };
+        self.tell_older_holder(player, &view, Epoch(epoch as u32));
+        self.store.commit(Ask::TakeSession(conn, player), PartitionKey::player(player), |commit| {
+            let commit = commit
+                .put(DOC_SESSION, encode(&record))
+                .epoch(EpochStep::Raise { name: EPOCH_TICKET.into(), to: number })
+                .epoch(EpochStep::Raise { name: EPOCH_SESSION.into(), to: epoch });
+            match view.cas(DOC_SESSION) {
+                Some(cas) => commit.expect(DOC_SESSION, cas),
+                None => commit.absent(DOC_SESSION),
+            }
+        });
+    }
+
+    /// Whoever held the session hears on its direct topic who has it now; the roster says it again.
+    fn tell_older_holder(&mut self, player: PlayerId, view: &PartitionView, epoch: Epoch) {
+        let Some(older) = view.doc(DOC_SESSION).and_then(|doc| decode::<SessionRecord>(doc)) else { return };
+        if older.source != self.config.source {
+            let took = Direct::Took { from: self.config.source, player, epoch };
+            self.peers.took.push((Topic::Direct(older.source), took, player));
+        }
+    }
+
+    /// The commit came back: the session is this node's, or somebody was faster.
+    pub(super) fn session_taken(&mut self, conn: ConnId, player: PlayerId, answer: StoreAnswer) {
+        let took = self.peers.took.iter().position(|(_, _, p)| *p == player).map(|at| self.peers.took.remove(at));
+        let done = matches!(answer, StoreAnswer::Committed(CommitOutcome::Done { .. }));
+        if done && let Some((topic, message, _)) = took {
+            self.say_direct(topic, &message);
+        }
+        let Some(session) = self.sessions.get_mut(conn).filter(|s| s.stage == Stage::Taking && s.player == player)
+        else {
+            return;
+        };
+        match answer {
+            StoreAnswer::Committed(CommitOutcome::Done { .. }) => {
+                session.stage = Stage::Waiting;
+                if let Some(older) = self.sessions.of_player(player) {
+                    self.end(older, Some(RejectCode::Replaced));
+                }
+                self.sessions.set_player(player, conn);
+                self.sessions.waiting.push_back(conn);
+            }
+            StoreAnswer::Committed(CommitOutcome::Refused(Refusal::EpochMismatch { name, .. }))
+                if name.as_str() == EPOCH_TICKET =>
+            {
+                self.end(conn, Some(RejectCode::TicketUsed));
+            }
+            StoreAnswer::Committed(CommitOutcome::Refused(_)) if session.retries < TAKE_RETRIES_MAX => {
+                session.retries += 1;
+                self.store.load(Ask::Player(conn, player), PartitionKey::player(player));
+            }
+            StoreAnswer::Committed(_) => self.end(conn, Some(RejectCode::Busy)),
+            _ => self.end(conn, Some(RejectCode::StoreAway)),
+        }
+    }
+
+    /// Phase 4: as many of the waiting as a tick may let in.
+    pub(super) fn admit(&mut self) {
+        if self.standing != Standing::Serving {
+            return;
+        }
+        for _ in 0..ADMISSIONS_PER_TICK_MAX {
+            let Some(conn) = self.sessions.waiting.pop_front() else { return };
+            self.enter_world(conn);
+        }
+    }
+
+    fn enter_world(&mut self, conn: ConnId) {
+        let Some(session) = self.sessions.get_mut(conn).filter(|s| s.stage == Stage::Waiting) else { return };
+        let place = landing_place(&mut self.random);
+        let Some(index) = place.chunk().index() else { return };
+        let who = Who {
+            entity: EntityId::from(session.player),
+            epoch: session.epoch,
+            kind: EntityKind::Player,
+            look: 0,
+            name: session.name.clone(),
+        };
+        let island = &mut self.islands[session.island];
+        let Some(slot) = island.chunks[index].own.enter(who, Pose::new(place, 0), self.now) else {
+            return self.end(conn, Some(RejectCode::Busy));
+        };
+        island.chunks[index].players += 1;
+        session.stage = Stage::Inside;
+        (session.place, session.chunk, session.slot) = (place, index, slot);
+        session.interest = Interest::at(place);
+        session.credit_ms = self.now_ms;
+        self.sessions.inside += 1;
+        if island.view(Some(Interest::at(place)), None) {
+            self.peers.wants_changed = true;
+        }
+        self.counters.entered += 1;
+        self.welcome(conn);
+    }
+
+    fn welcome(&mut self, conn: ConnId) {
+        let Some(session) = self.sessions.get(conn) else { return };
+        let welcome = Welcome {
+            protocol: session.protocol,
+            level: WIRE_LEVEL,
+            features: if session.land { vec![FEATURE_LAND.to_owned()] } else { Vec::new() },
+            node: self.config.node.0,
+            player: session.player.0,
+            epoch: session.epoch.0,
+            island: self.islands[session.island].id.0,
+            seed: self.config.seed,
+            tick: self.now.0,
+            tick_ms: TICK_MS as u32,
+            island_chunks: ISLAND_EDGE_CHUNKS as u16,
+            near_ring: NEAR_RING as u8,
+            far_ring: FAR_RING as u8,
+            walk_mm_per_s: WALK_MM_PER_S,
+            keep_alive_ms: KEEP_ALIVE_MS as u32,
+            x: session.place.x,
+            y: session.place.y,
+        };
+        let frame = control_frame(kind::WELCOME, &welcome);
+        self.sessions.mail(conn, frame);
+    }
+
+    /// A session's partition came: if somebody else holds it now, ours ends.
+    pub(super) fn session_checked(&mut self, conn: ConnId, player: PlayerId, answer: StoreAnswer) {
+        let StoreAnswer::Loaded(view) = answer else { return };
+        let Some(session) = self.sessions.get(conn).filter(|s| s.player == player) else { return };
+        if view.epoch(EPOCH_SESSION) > u64::from(session.epoch.0) {
+            self.end(conn, Some(RejectCode::Replaced));
+        }
+    }
+
+    /// Ends the own session of `player` if it is older than `epoch`: somebody else took it.
+    pub(super) fn fence_player(&mut self, player: PlayerId, epoch: Epoch) {
+        let Some(conn) = self.sessions.of_player(player) else { return };
+        if self.sessions.get(conn).is_some_and(|s| s.epoch < epoch) {
+            self.end(conn, Some(RejectCode::Replaced));
+        }
+    }
+
+    /// Takes on the islands of a plan that this node serves, and the world's keys.
+    pub(super) fn serve_island(&mut self, id: chunk_sync::ids::IslandId) {
+        if self.island_at(id).is_none() {
+            self.islands.push(Island::new(self.config.source, id, self.config.seed));
+        }
+    }
+
+    /// Replaces the keys that tickets are checked with.
+    pub fn set_keys(&mut self, keys: Vec<TicketKey>) {
+        self.config.keys = keys;
+    }
+}
+
+/// Somewhere in the landing chunk, at least two metres from its border.
+fn landing_place(random: &mut chunk_sync::random::Stream) -> Place {
+    let margin = 2 * QUANTA_PER_M;
+    let middle = LANDING.middle();
+    let half = QUANTA_PER_CHUNK / 2 - margin;
+    Place { x: middle.x + random.random_range(-half..half), y: middle.y + random.random_range(-half..half) }
+}

@@ -1,0 +1,295 @@
+//! Sessions of this node: one per connection that said `Hello`, from the ticket to the last byte.
+
+use super::island::Island;
+use super::NodeCore;
+use chunk_sync::ids::{ConnId, Epoch, PlayerId};
+use chunk_sync::interest::Interest;
+use chunk_sync::limits::{CLIENT_FRAMES_PER_TICK_MAX, SILENT_MS_MAX, WALK_SAVED_MS_MAX};
+use chunk_sync::place::Place;
+use chunk_sync::ticket::Ticket;
+use chunk_sync::wire::{Framer, Move, RejectCode, WireError, kind};
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
+
+/// How far a session is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    /// The store is asked for it.
+    Taking,
+    /// It is this node's; waits to be let in.
+    Waiting,
+    /// In the world.
+    Inside,
+    /// Told to go; nothing more is read or sent.
+    Gone,
+}
+
+/// One session.
+pub(super) struct Session {
+    pub stage: Stage,
+    pub player: PlayerId,
+    pub name: Box<str>,
+    pub ticket_number: u64,
+    pub epoch: Epoch,
+    pub land: bool,
+    pub protocol: u16,
+    pub retries: u8,
+    /// Number of the island in `NodeCore::islands`.
+    pub island: usize,
+    pub place: Place,
+    pub heading: u8,
+    /// Number of the chunk whose slot it has.
+    pub chunk: usize,
+    pub slot: u16,
+    pub moved: bool,
+    pub ack: u16,
+    pub ack_sent: u16,
+    pub correction: Option<Place>,
+    /// Walking distance saved up, in thousandths of quanta, and when it was last counted.
+    pub credit: i64,
+    pub credit_ms: u64,
+    pub interest: Interest,
+    /// The view that the client was told; `None` while it needs everything.
+    pub told: Option<Interest>,
+    pub skipping: bool,
+    framer: Framer,
+    heard_ms: u64,
+    frames: usize,
+    frames_ms: u64,
+}
+
+impl Session {
+    pub(super) fn new(ticket: Ticket, island: usize, land: bool, protocol: u16, now_ms: u64) -> Self {
+        Self {
+            stage: Stage::Taking,
+            player: ticket.player,
+            name: ticket.name.into(),
+            ticket_number: ticket.number,
+            epoch: Epoch(0),
+            land,
+            protocol,
+            retries: 0,
+            island,
+            place: Place::default(),
+            heading: 0,
+            chunk: 0,
+            slot: 0,
+            moved: false,
+            ack: 0,
+            ack_sent: 0,
+            correction: None,
+            credit: super::moves::credit(WALK_SAVED_MS_MAX),
+            credit_ms: now_ms,
+            interest: Interest::at(Place::default()),
+            told: None,
+            skipping: false,
+            framer: Framer::for_clients(),
+            heard_ms: now_ms,
+            frames: 0,
+            frames_ms: now_ms,
+        }
+    }
+}
+
+impl Session {
+    /// Whether the session is this node's, inside or about to be.
+    pub(super) fn holds_seat(&self) -> bool {
+        matches!(self.stage, Stage::Waiting | Stage::Inside)
+    }
+}
+
+/// All sessions, by connection.
+#[derive(Default)]
+pub(super) struct Sessions {
+    by_conn: Vec<Option<Session>>,
+    by_player: BTreeMap<PlayerId, ConnId>,
+    /// Taken, waiting to be let in, first come first.
+    pub waiting: VecDeque<ConnId>,
+    /// Whole frames to be sent before this tick's.
+    pub mails: Vec<(ConnId, Vec<u8>)>,
+    /// Connections to end after this tick's sending.
+    pub closing: Vec<ConnId>,
+    /// Sessions with a step to apply.
+    pub stepped: Vec<ConnId>,
+    /// Sessions that were moved this tick and whose view may follow.
+    pub walked: Vec<ConnId>,
+    pub inside: u32,
+}
+
+impl Sessions {
+    pub(super) fn get(&self, conn: ConnId) -> Option<&Session> {
+        self.by_conn.get(conn.0 as usize)?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, conn: ConnId) -> Option<&mut Session> {
+        self.by_conn.get_mut(conn.0 as usize)?.as_mut()
+    }
+
+    pub(super) fn insert(&mut self, conn: ConnId, session: Session) {
+        let at = conn.0 as usize;
+        if self.by_conn.len() <= at {
+            self.by_conn.resize_with(at + 1, || None);
+        }
+        self.by_conn[at] = Some(session);
+    }
+
+    pub(super) fn remove(&mut self, conn: ConnId) -> Option<Session> {
+        self.by_conn.get_mut(conn.0 as usize)?.take()
+    }
+
+    pub(super) fn of_player(&self, player: PlayerId) -> Option<ConnId> {
+        self.by_player.get(&player).copied()
+    }
+
+    pub(super) fn set_player(&mut self, player: PlayerId, conn: ConnId) {
+        self.by_player.insert(player, conn);
+    }
+
+    pub(super) fn clear_player(&mut self, player: PlayerId, conn: ConnId) {
+        if self.by_player.get(&player) == Some(&conn) {
+            self.by_player.remove(&player);
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Session)> {
+        let rows = self.by_conn.iter().enumerate();
+        rows.filter_map(|(at, session)| Some((ConnId(at as u32), session.as_ref()?)))
+    }
+
+    pub(super) fn conns(&self) -> u32 {
+        self.by_conn.len() as u32
+    }
+
+    pub(super) fn mail(&mut self, conn: ConnId, frame: Vec<u8>) {
+        self.mails.push((conn, frame));
+    }
+
+    pub(super) fn close(&mut self, conn: ConnId) {
+        self.closing.push(conn);
+    }
+
+    pub(super) fn invariants(&self, islands: &[Island]) {
+        let mut inside = 0;
+        for (_, session) in self.iter().filter(|(_, s)| s.stage == Stage::Inside) {
+            inside += 1;
+            let chunk = &islands[session.island].chunks[session.chunk];
+            let who = chunk.own.slots().who(session.slot).expect("a session inside has a slot");
+            assert_eq!((who.entity, who.epoch), (session.player.into(), session.epoch), "the slot is the player's");
+            assert!(session.interest.rate(session.place.chunk()).is_some(), "players see where they stand");
+        }
+        assert_eq!(inside, self.inside);
+    }
+}
+
+impl NodeCore {
+    /// Takes bytes that a client sent after its `Hello`.
+    pub fn handle_client_bytes(&mut self, conn: ConnId, bytes: &[u8], now_ms: u64) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        if session.stage == Stage::Gone {
+            return;
+        }
+        session.heard_ms = now_ms;
+        if session.frames_ms != self.now_ms {
+            session.frames_ms = self.now_ms;
+            session.frames = 0;
+        }
+        let mut framer = std::mem::replace(&mut session.framer, Framer::for_clients());
+        let mut refused = None;
+        let outcome = framer.feed(bytes, |kind, body| match self.client_frame(conn, kind, body) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(code) => {
+                refused = Some(code);
+                ControlFlow::Break(())
+            }
+        });
+        if let Some(session) = self.sessions.get_mut(conn) {
+            session.framer = framer;
+        }
+        match outcome {
+            Ok(()) => (),
+            Err(WireError::Stopped) => self.end(conn, refused),
+            Err(_) => self.end(conn, Some(RejectCode::Malformed)),
+        }
+    }
+
+    /// One frame of a client. An error ends the session with that code.
+    fn client_frame(&mut self, conn: ConnId, frame_kind: u8, body: &[u8]) -> Result<(), RejectCode> {
+        let Some(session) = self.sessions.get_mut(conn) else { return Ok(()) };
+        session.frames += 1;
+        if session.frames > CLIENT_FRAMES_PER_TICK_MAX {
+            return Err(RejectCode::Flood);
+        }
+        match (frame_kind, session.stage) {
+            (kind::MOVE, Stage::Inside) => {
+                let step = Move::decode(body).map_err(|_| RejectCode::Malformed)?;
+                self.step(conn, step);
+                Ok(())
+            }
+            (kind::PING, _) if body.len() <= 8 => {
+                self.sessions.mail(conn, chunk_sync::wire::frame(kind::PONG, body));
+                Ok(())
+            }
+            (kind::BYE, _) => {
+                self.end(conn, None);
+                Ok(())
+            }
+            (kind::MOVE | kind::HELLO, _) => Err(RejectCode::Unexpected),
+            _ => Err(RejectCode::Malformed),
+        }
+    }
+
+    /// The client's socket ended.
+    pub fn handle_client_closed(&mut self, conn: ConnId, _now_ms: u64) {
+        self.leave_world(conn);
+        self.sessions.remove(conn);
+    }
+
+    /// Ends a session: it leaves the world, hears why if there is a reason, and its connection is closed.
+    pub(super) fn end(&mut self, conn: ConnId, code: Option<RejectCode>) {
+        if self.sessions.get(conn).is_none_or(|s| s.stage == Stage::Gone) {
+            return;
+        }
+        self.leave_world(conn);
+        match code {
+            Some(code) => self.reject(conn, code),
+            None => self.sessions.close(conn),
+        }
+    }
+
+    /// Ends every session with the same reason.
+    pub(super) fn end_all(&mut self, code: RejectCode) {
+        for conn in 0..self.sessions.conns() {
+            self.end(ConnId(conn), Some(code));
+        }
+    }
+
+    /// Takes the player out of the world; the session stays as `Gone` until its connection is closed.
+    fn leave_world(&mut self, conn: ConnId) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let before = std::mem::replace(&mut session.stage, Stage::Gone);
+        let (player, island, at, slot, view) =
+            (session.player, session.island, session.chunk, session.slot, session.interest);
+        self.sessions.clear_player(player, conn);
+        if before == Stage::Inside {
+            self.sessions.inside -= 1;
+            let chunk = &mut self.islands[island].chunks[at];
+            chunk.own.leave(slot, self.now);
+            chunk.players -= 1;
+            if self.islands[island].view(None, Some(view)) {
+                self.peers.wants_changed = true;
+            }
+        }
+    }
+
+    /// Drops clients that have said nothing for too long.
+    pub(super) fn drop_silent(&mut self) {
+        let now_ms = self.now_ms;
+        let silent: Vec<ConnId> = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| s.stage != Stage::Gone && now_ms.saturating_sub(s.heard_ms) > SILENT_MS_MAX)
+            .map(|(conn, _)| conn)
+            .collect();
+        silent.into_iter().for_each(|conn| self.end(conn, Some(RejectCode::Silent)));
+    }
+}

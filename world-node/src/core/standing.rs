@@ -1,0 +1,264 @@
+//! Who this node is to the cluster: registration, lease, fencing, the registry of the others, the plan.
+
+use super::NodeCore;
+use super::ports::Standing;
+use super::session::Stage;
+use super::store::Ask;
+use chunk_sync::ids::{ConnId, NodeId, PlayerId, Source};
+use chunk_sync::limits::{NODE_LEASE_MS, NODE_RENEW_MS};
+use chunk_sync::records::*;
+use chunk_sync::store::{CommitOutcome, EpochStep, LeaseStep, PartitionKey, PartitionView, StoreAnswer};
+use chunk_sync::wire::RejectCode;
+
+/// How often registry and plan are read again.
+const REGISTRY_EVERY_MS: u64 = 1_000;
+/// How soon a failed question about the own standing is asked again.
+const RETRY_MS: u64 = 500;
+
+/// What a question about the registry was for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum RegisterAsk {
+    /// Registering.
+    Register,
+    /// Renewing the lease; `true` when the node publishes nothing until the answer.
+    Renew(bool),
+    /// Reading the registry; asked at this time.
+    Registry(u64),
+    /// Reading the plan.
+    Plan,
+    /// Taking over a dead incarnation.
+    Takeover(Source),
+    /// Leaving.
+    Leave,
+}
+
+/// The node's knowledge of the cluster.
+#[derive(Default)]
+pub(super) struct Register {
+    busy: bool,
+    retry_ms: u64,
+    renew_ms: u64,
+    registry_ms: u64,
+    plan_number: u64,
+    /// Alive nodes, this one included.
+    alive: Vec<(NodeId, Source)>,
+    /// When the newest registry that was read was asked for.
+    pub asked_ms: u64,
+    /// Sessions that are still to be looked up after a pause.
+    recheck: Vec<(ConnId, PlayerId)>,
+}
+
+impl Register {
+    /// Whether the registry names this incarnation as alive.
+    pub(super) fn is_alive(&self, source: Source) -> bool {
+        self.alive.iter().any(|(_, s)| *s == source)
+    }
+}
+
+fn registry() -> PartitionKey {
+    PartitionKey::cluster(WORLD, CLUSTER_REGISTRY)
+}
+
+impl NodeCore {
+    /// Phase 1, first part: what is due.
+    pub(super) fn tend_register(&mut self) {
+        let now_ms = self.now_ms;
+        match self.standing {
+            Standing::Fenced | Standing::Stopping => return,
+            Standing::Starting => {
+                if !self.register.busy && now_ms >= self.register.retry_ms {
+                    self.register.busy = true;
+                    self.register();
+                }
+                return;
+            }
+            Standing::Revalidating => {
+                if !self.register.busy && now_ms >= self.register.retry_ms {
+                    self.register.busy = true;
+                    self.renew(true);
+                }
+            }
+            Standing::Serving => {
+                if now_ms >= self.register.renew_ms {
+                    self.register.renew_ms = now_ms + NODE_RENEW_MS;
+                    self.renew(false);
+                }
+            }
+        }
+        if now_ms >= self.register.registry_ms {
+            self.register.registry_ms = now_ms + REGISTRY_EVERY_MS;
+            self.store.load(Ask::Register(RegisterAsk::Registry(now_ms)), registry());
+            self.store.load(Ask::Register(RegisterAsk::Plan), PartitionKey::cluster(WORLD, CLUSTER_PLAN));
+        }
+        for _ in 0..16 {
+            let Some((conn, player)) = self.register.recheck.pop() else { break };
+            self.store.load(Ask::CheckSession(conn, player), PartitionKey::player(player));
+        }
+    }
+
+    fn record(&self, alive: bool) -> NodeRecord {
+        NodeRecord {
+            node: self.config.node,
+            source: self.config.source,
+            address: self.config.address.clone(),
+            mesh: self.config.mesh.clone(),
+            alive,
+        }
+    }
+
+    fn register(&mut self) {
+        let (source, doc, record) = (self.config.source, node_doc(self.config.node), self.record(true));
+        self.store.commit(Ask::Register(RegisterAsk::Register), registry(), |commit| {
+            commit
+                .put(doc.clone(), encode(&record))
+                .epoch(EpochStep::Raise { name: doc.into(), to: u64::from(source.0) })
+                .lease(LeaseStep::Take {
+                    name: lease_name(source).into(),
+                    holder: u64::from(source.0),
+                    ttl_ms: NODE_LEASE_MS,
+                })
+        });
+    }
+
+    /// Holds the lease for longer, if the incarnation is still the newest and nobody took it over.
+    fn renew(&mut self, waiting: bool) {
+        let (source, doc) = (self.config.source, node_doc(self.config.node));
+        self.store.commit(Ask::Register(RegisterAsk::Renew(waiting)), registry(), |commit| {
+            commit.epoch(EpochStep::Require { name: doc.into(), value: u64::from(source.0) }).lease(
+                LeaseStep::Renew {
+                    name: lease_name(source).into(),
+                    holder: u64::from(source.0),
+                    ttl_ms: NODE_LEASE_MS,
+                },
+            )
+        });
+    }
+
+    /// The node says that it leaves, so that nobody waits for its lease to end.
+    pub(super) fn deregister(&mut self) {
+        let (source, doc, record) = (self.config.source, node_doc(self.config.node), self.record(false));
+        self.store.commit(Ask::Register(RegisterAsk::Leave), registry(), |commit| {
+            commit
+                .put(doc.clone(), encode(&record))
+                .epoch(EpochStep::Require { name: doc.into(), value: u64::from(source.0) })
+                .lease(LeaseStep::Release { name: lease_name(source).into(), holder: u64::from(source.0) })
+        });
+    }
+
+    /// The node was away for longer than it may without asking: nothing is published until the store has said that
+    /// it is still who it was.
+    pub(super) fn revalidate(&mut self) {
+        self.peers.forgive(self.now_ms);
+        if self.standing == Standing::Serving {
+            self.standing = Standing::Revalidating;
+            self.register.busy = false;
+            self.register.retry_ms = 0;
+            self.counters.pauses += 1;
+        }
+    }
+
+    /// Somebody else is this node now: every session goes, nothing is published any more.
+    fn fence(&mut self) {
+        self.end_all(RejectCode::NodeLost);
+        self.standing = Standing::Fenced;
+    }
+
+    pub(super) fn register_answer(&mut self, ask: RegisterAsk, answer: StoreAnswer) {
+        let outcome = match &answer {
+            StoreAnswer::Committed(CommitOutcome::Done { .. }) => Some(true),
+            StoreAnswer::Committed(CommitOutcome::Refused(_)) => Some(false),
+            _ => None,
+        };
+        match (ask, outcome, answer) {
+            (RegisterAsk::Register, Some(true), _) => self.serve(),
+            (RegisterAsk::Renew(waiting), Some(true), _) => {
+                if waiting && self.standing == Standing::Revalidating {
+                    self.serve();
+                    self.recheck_sessions();
+                }
+            }
+            (RegisterAsk::Register | RegisterAsk::Renew(_), Some(false), _) => self.fence(),
+            (RegisterAsk::Register | RegisterAsk::Renew(true), None, _) => {
+                self.register.busy = false;
+                self.register.retry_ms = self.now_ms + RETRY_MS;
+            }
+            (RegisterAsk::Renew(false), None, _) => self.register.renew_ms = self.now_ms + RETRY_MS,
+            (RegisterAsk::Registry(asked_ms), _, StoreAnswer::Loaded(view)) => self.registry_loaded(asked_ms, &view),
+            (RegisterAsk::Plan, _, StoreAnswer::Loaded(view)) => self.plan_loaded(&view),
+            (RegisterAsk::Takeover(source), Some(true), _) => {
+                self.counters.takeovers += 1;
+                self.register.alive.retain(|(_, s)| *s != source);
+            }
+            _ => (),
+        }
+    }
+
+    fn serve(&mut self) {
+        if matches!(self.standing, Standing::Starting | Standing::Revalidating) {
+            self.standing = Standing::Serving;
+            self.register.busy = false;
+            self.register.renew_ms = self.now_ms + NODE_RENEW_MS;
+            self.peers.forgive(self.now_ms);
+        }
+    }
+
+    /// After a pause: which sessions were taken by others meanwhile? Asked a few a tick.
+    fn recheck_sessions(&mut self) {
+        let inside = self.sessions.iter().filter(|(_, s)| s.stage == Stage::Inside);
+        self.register.recheck = inside.map(|(conn, s)| (conn, s.player)).collect();
+    }
+
+    fn registry_loaded(&mut self, asked_ms: u64, view: &PartitionView) {
+        let docs = view.docs.iter().filter(|(name, _)| name.as_str().starts_with("node/"));
+        let records: Vec<NodeRecord> = docs.filter_map(|(_, doc)| decode(&doc.value)).collect();
+        if view.epoch(&node_doc(self.config.node)) > u64::from(self.config.source.0) {
+            return self.fence();
+        }
+        self.register.asked_ms = asked_ms;
+        self.register.alive = records.iter().filter(|r| r.alive).map(|r| (r.node, r.source)).collect();
+        let others = records.iter().filter(|r| r.alive && r.source != self.config.source);
+        let live: Vec<(Source, String)> = others.map(|r| (r.source, r.mesh.clone())).collect();
+        self.set_peers(&live);
+        let me = self.config.source;
+        for record in records.iter().filter(|r| r.alive && r.source != me) {
+            self.take_over_if_dead(record, view);
+        }
+    }
+
+    /// A node that was silent for a whole lease, and whose lease the store calls expired, is declared dead.
+    fn take_over_if_dead(&mut self, record: &NodeRecord, view: &PartitionView) {
+        let silent = self.peers.get(record.source).is_some_and(|p| {
+            self.now_ms.saturating_sub(p.heard_ms) > NODE_LEASE_MS
+        });
+        let lease = view.leases.get(lease_name(record.source).as_str());
+        if self.standing != Standing::Serving || !silent || lease.is_some_and(|l| !l.expired(view.store_ms)) {
+            return;
+        }
+        let doc = node_doc(record.node);
+        let Some(cas) = view.cas(&doc) else { return };
+        let dead = NodeRecord { alive: false, ..record.clone() };
+        let holder = u64::from(self.config.source.0);
+        self.store.commit(Ask::Register(RegisterAsk::Takeover(record.source)), registry(), |commit| {
+            commit.expect(doc.clone(), cas).put(doc, encode(&dead)).lease(LeaseStep::Take {
+                name: lease_name(record.source).into(),
+                holder,
+                ttl_ms: NODE_LEASE_MS,
+            })
+        });
+    }
+
+    fn plan_loaded(&mut self, view: &PartitionView) {
+        let Some(plan) = view.doc(DOC_PLAN).and_then(|doc| decode::<PlanRecord>(doc)) else { return };
+        if plan.number <= self.register.plan_number {
+            return;
+        }
+        self.register.plan_number = plan.number;
+        let (before, me) = (self.islands.len(), self.config.node);
+        for island in plan.islands.iter().filter(|i| i.nodes.contains(&me)) {
+            self.serve_island(island.island);
+        }
+        if self.islands.len() != before {
+            self.peers.forget_wants();
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Questions to the store that are under way: what each was for, so that its answer finds its place.
+
+use super::{NodeCore, RequestId};
+use crate::core::standing::RegisterAsk;
+use chunk_sync::ids::{ConnId, Minter, PlayerId};
+use chunk_sync::store::{Commit, PartitionKey, StoreAnswer, StoreOp, Token};
+use std::collections::BTreeMap;
+
+/// What a question was for.
+#[derive(Clone, Debug)]
+pub(super) enum Ask {
+    /// Lease, registry, plan.
+    Register(RegisterAsk),
+    /// The player's partition, before the session is taken.
+    Player(ConnId, PlayerId),
+    /// The commit that takes the session.
+    TakeSession(ConnId, PlayerId),
+    /// Whether a session is still this node's.
+    CheckSession(ConnId, PlayerId),
+    /// A chunk's claimant list, by island and chunk number.
+    LoadClaims(usize, usize),
+    /// The commit that changes it.
+    CommitClaims(usize, usize),
+}
+
+/// The node's side of the store.
+pub(super) struct Store {
+    minter: Minter,
+    next: u64,
+    pending: BTreeMap<RequestId, Ask>,
+    out: Vec<(RequestId, StoreOp)>,
+}
+
+impl Store {
+    pub(super) fn new(minter: Minter) -> Self {
+        Self { minter, next: 0, pending: BTreeMap::new(), out: Vec::new() }
+    }
+
+    fn send(&mut self, ask: Ask, op: StoreOp) {
+        self.next += 1;
+        self.pending.insert(RequestId(self.next), ask);
+        self.out.push((RequestId(self.next), op));
+    }
+
+    pub(super) fn load(&mut self, ask: Ask, partition: PartitionKey) {
+        self.send(ask, StoreOp::Load { partition });
+    }
+
+    /// Sends the commit that `build` makes for a fresh token.
+    pub(super) fn commit(&mut self, ask: Ask, partition: PartitionKey, build: impl FnOnce(Commit) -> Commit) {
+        // 2³² tokens last a start for years; past them the node could not write any more, so it must not wrap.
+        let token = Token(self.minter.mint().expect("a start commits less than 2^32 times"));
+        self.send(ask, StoreOp::Commit(build(Commit::new(partition, token))));
+    }
+}
+
+impl NodeCore {
+    /// Gives the questions for the store.
+    pub fn drain_requests(&mut self, take: &mut dyn FnMut(RequestId, StoreOp)) {
+        self.store.out.drain(..).for_each(|(id, op)| take(id, op));
+    }
+
+    /// Takes an answer of the store. Answers may come in any order; one that nobody waits for is dropped.
+    pub fn handle_answer(&mut self, id: RequestId, answer: StoreAnswer, _now_ms: u64) {
+        let Some(ask) = self.store.pending.remove(&id) else { return };
+        match ask {
+            Ask::Register(ask) => self.register_answer(ask, answer),
+            Ask::Player(conn, player) => self.player_loaded(conn, player, answer),
+            Ask::TakeSession(conn, player) => self.session_taken(conn, player, answer),
+            Ask::CheckSession(conn, player) => self.session_checked(conn, player, answer),
+            Ask::LoadClaims(island, chunk) => self.claims_loaded(island, chunk, answer),
+            Ask::CommitClaims(island, chunk) => self.claims_committed(island, chunk, answer),
+        }
+    }
+}

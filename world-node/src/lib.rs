@@ -1,0 +1,5 @@
+//! The world node: a pure core and the thread that runs it.
+
+pub mod core;
+pub mod limits;
+pub mod shell;
