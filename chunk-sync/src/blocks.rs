@@ -343,9 +343,11 @@ pub fn encode_move(slot: u16, pose: Pose, out: &mut Vec<u8>) {
 
 /// The moves of a motion payload.
 pub fn moves(payload: &[u8]) -> impl Iterator<Item = (u16, Pose)> {
-    payload.as_chunks::<MOVE_BYTES>().0.iter().map(|m| {
-        (u16::from_be_bytes([m[0], m[1]]), Pose(u32::from_be_bytes([m[2], m[3], m[4], m[5]])))
-    })
+    payload
+        .as_chunks::<MOVE_BYTES>()
+        .0
+        .iter()
+        .map(|m| (u16::from_be_bytes([m[0], m[1]]), Pose(u32::from_be_bytes([m[2], m[3], m[4], m[5]]))))
 }
 
 #[cfg(test)]

@@ -96,7 +96,8 @@ impl From<PlayerId> for EntityId {
 impl EntityId {
     /// The `nth` creature born with a chunk of an island: the same on every node, without asking anybody.
     pub fn born_with_land(world: WorldId, island: IslandId, chunk_index: usize, nth: usize) -> Self {
-        let counter = (u64::from(island.0) & 0xffff) << 16 | (chunk_index as u64 & 0xff) << 8 | (nth as u64 & 0xff);
+        let counter =
+            (u64::from(island.0) & 0xffff) << 16 | (chunk_index as u64 & 0xff) << 8 | (nth as u64 & 0xff);
         EntityId(u64::from(world.0) << (MINTER_BITS + COUNTER_BITS) | counter)
     }
 
@@ -116,7 +117,8 @@ pub struct Minter {
 impl Minter {
     /// A minter for `source` in `world`; counting starts at 1.
     pub fn new(world: WorldId, source: Source) -> Self {
-        let prefix = u64::from(world.0 & 0x3ff) << (MINTER_BITS + COUNTER_BITS) | u64::from(source.0) << COUNTER_BITS;
+        let prefix =
+            u64::from(world.0 & 0x3ff) << (MINTER_BITS + COUNTER_BITS) | u64::from(source.0) << COUNTER_BITS;
         Self { prefix, next: 1 }
     }
 

@@ -138,25 +138,37 @@ pub const MINIMUM_POPULATION: u32 = 60;
 
 const _: () = {
     assert!(CHUNK_M.is_multiple_of(CELL_M) && CHUNK_M.is_multiple_of(TILE_M));
-    assert!(QUANTA_PER_CHUNK as u32 % CHUNK_M == 0);
+    assert!((QUANTA_PER_CHUNK as u32).is_multiple_of(CHUNK_M));
     assert!(POSITION_BITS * 2 + 8 == 32, "a packed pose is 32 bits");
     assert!(NEAR_RING < FAR_RING && FAR_RING < ISLAND_EDGE_CHUNKS / 2);
     assert!(TETHER_M < CHUNK_M);
-    assert!(SLOTS_PER_CHUNK_MAX * crate::blocks::MOVE_BYTES <= u16::MAX as usize, "a motion payload's length is u16");
+    assert!(
+        SLOTS_PER_CHUNK_MAX * crate::blocks::MOVE_BYTES <= u16::MAX as usize,
+        "a motion payload's length is u16"
+    );
     assert!(SLOTS_PER_CHUNK_MAX * crate::blocks::ENTER_BYTES_MAX <= SERVER_FRAME_BYTES_MAX - 1024);
     assert!(NODE_RENEW_MS * 3 <= NODE_LEASE_MS);
     assert!(NODE_LEASE_MS >= 2 * STORE_FAILOVER_MS_MAX);
     assert!(PAUSE_MS_MAX < NODE_LEASE_MS);
     assert!(LINK_SUSPECT_MS < GHOST_HIDE_MS && GHOST_HIDE_MS < LINK_REMAKE_MS);
     assert!(HEARTBEAT_EVERY_TICKS * TICK_MS * 3 < LINK_SUSPECT_MS);
-    assert!(SLOT_REST_TICKS >= KEYFRAME_EVERY_TICKS + 8, "every rate shows a keyframe before a slot comes back");
+    assert!(
+        SLOT_REST_TICKS >= KEYFRAME_EVERY_TICKS + 8,
+        "every rate shows a keyframe before a slot comes back"
+    );
     assert!(KEYFRAME_EVERY_TICKS * TICK_MS <= 2_000);
     assert!(HELLO_BYTES_MAX <= CLIENT_FRAME_BYTES_MAX && CLIENT_FRAME_BYTES_MAX <= SERVER_FRAME_BYTES_MAX);
-    assert!(CLIENT_BACKLOG_BYTES_MAX < SERVER_FRAME_BYTES_MAX, "one snapshot may exceed the backlog, never two");
+    assert!(
+        CLIENT_BACKLOG_BYTES_MAX < SERVER_FRAME_BYTES_MAX,
+        "one snapshot may exceed the backlog, never two"
+    );
     assert!(KEEP_ALIVE_MS * 3 <= SILENT_MS_MAX);
     assert!(MINIMUM_POPULATION < DESIGN_POPULATION && DESIGN_POPULATION <= CAP_POPULATION);
     assert!(CLAIM_LINGER_MS >= 30_000);
-    assert!(FRAME_AGE_TICKS_MAX + FRAME_AHEAD_TICKS_MAX < u16::MAX as u64 / 4, "ticks on the wire are 16 bits");
+    assert!(
+        FRAME_AGE_TICKS_MAX + FRAME_AHEAD_TICKS_MAX < u16::MAX as u64 / 4,
+        "ticks on the wire are 16 bits"
+    );
     // The streams of the largest island: one roster and four rates a chunk. A link carries the watched part only.
     assert!(ISLAND_CHUNKS * 2 <= 1_000, "roster and one rate of every chunk fit the topics of one link");
 };

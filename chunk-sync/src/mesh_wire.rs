@@ -36,7 +36,9 @@ impl Topic {
     pub fn bytes(self) -> TopicBytes {
         let (island, x, y, stream) = match self {
             Topic::Chunk(island, chunk, stream) => (island.0, chunk.x, chunk.y, stream.index()),
-            Topic::Direct(source) => (NO_ISLAND, (source.0 >> 16) as i16, source.0 as u16 as i16, STREAM_DIRECT),
+            Topic::Direct(source) => {
+                (NO_ISLAND, (source.0 >> 16) as i16, source.0 as u16 as i16, STREAM_DIRECT)
+            }
             Topic::Heartbeat => (NO_ISLAND, 0, 0, STREAM_HEARTBEAT),
             Topic::Census => (NO_ISLAND, 0, 0, STREAM_CENSUS),
         };
@@ -63,7 +65,9 @@ impl Topic {
                 Topic::Direct(Source::new(u32::from(x as u16) << 16 | u32::from(y as u16))?)
             }
             (NO_ISLAND, _) => return None,
-            (island, stream) => Topic::Chunk(IslandId(island), ChunkPos::new(x, y), StreamId::from_index(stream)?),
+            (island, stream) => {
+                Topic::Chunk(IslandId(island), ChunkPos::new(x, y), StreamId::from_index(stream)?)
+            }
         };
         (topic.bytes() == *bytes).then_some(topic)
     }

@@ -1,6 +1,8 @@
 //! Where things are: places on an island, chunks, and the packed pose that travels.
 
-use crate::limits::{CELL_M, ISLAND_CHUNKS, ISLAND_EDGE_CHUNKS, POSITION_BITS, QUANTA_PER_CHUNK, QUANTA_PER_M};
+use crate::limits::{
+    CELL_M, ISLAND_CHUNKS, ISLAND_EDGE_CHUNKS, POSITION_BITS, QUANTA_PER_CHUNK, QUANTA_PER_M,
+};
 use serde::{Deserialize, Serialize};
 
 /// A chunk of an island, counted from the island's south-west corner.
@@ -42,14 +44,19 @@ impl ChunkPos {
     pub fn around(self, ring: i16) -> impl Iterator<Item = ChunkPos> {
         let (x, y) = (self.x, self.y);
         (y.saturating_sub(ring)..=y.saturating_add(ring))
-            .flat_map(move |cy| (x.saturating_sub(ring)..=x.saturating_add(ring)).map(move |cx| ChunkPos::new(cx, cy)))
+            .flat_map(move |cy| {
+                (x.saturating_sub(ring)..=x.saturating_add(ring)).map(move |cx| ChunkPos::new(cx, cy))
+            })
             .filter(|chunk| chunk.index().is_some())
     }
 
     /// The place at the middle of the chunk.
     pub fn middle(self) -> Place {
         let half = QUANTA_PER_CHUNK / 2;
-        Place { x: i32::from(self.x) * QUANTA_PER_CHUNK + half, y: i32::from(self.y) * QUANTA_PER_CHUNK + half }
+        Place {
+            x: i32::from(self.x) * QUANTA_PER_CHUNK + half,
+            y: i32::from(self.y) * QUANTA_PER_CHUNK + half,
+        }
     }
 }
 

@@ -35,8 +35,8 @@ pub const EPOCH_CLAIMS: &str = "claims";
 pub const EPOCH_ALLOCATOR: &str = "allocator";
 /// Epoch of the registry below which every ticket number counts as given.
 pub const EPOCH_TICKETS: &str = "tickets";
-/// Document of `TicketsRecord` in the registry.
-pub const DOC_TICKETS: &str = "tickets";
+/// Document of `SeatsRecord` in the registry.
+pub const DOC_SEATS: &str = "seats";
 
 /// Document of a node in the registry; also the epoch that fences its older incarnations (value: the source).
 pub fn node_doc(node: NodeId) -> String {
@@ -111,12 +111,13 @@ pub struct AllocatorRecord {
     pub mesh: String,
 }
 
-/// How many unused tickets an allocator may have given out, at most: its successor keeps as many seats free until
-/// they have expired.
+/// What an allocator's successor can't see at once and keeps seats free for: at most this many.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TicketsRecord {
-    /// Unused tickets per island, in ascending order of islands.
+pub struct SeatsRecord {
+    /// Unused tickets on each island, until they have expired.
     pub held: Vec<(IslandId, u32)>,
+    /// Players of each node incarnation on each island, until it says a census.
+    pub present: Vec<(Source, IslandId, u32)>,
 }
 
 /// The allocator's decision, whole.

@@ -50,7 +50,8 @@ impl Terrain {
     /// The land of `island` in the world of `seed`.
     pub fn new(seed: u64, island: IslandId) -> Self {
         let noise = |name: &str, frequency: f32| {
-            let mut noise = FastNoiseLite::with_seed(hash(seed ^ u64::from(island.0), name.as_bytes()) as i32);
+            let mut noise =
+                FastNoiseLite::with_seed(hash(seed ^ u64::from(island.0), name.as_bytes()) as i32);
             noise.set_noise_type(Some(NoiseType::OpenSimplex2));
             noise.set_fractal_type(Some(FractalType::FBm));
             noise.set_fractal_octaves(Some(3));

@@ -83,7 +83,10 @@ impl Ticket {
     /// # Errors
     /// Which of the three failed; the signature is checked before anything is believed.
     pub fn check(bytes: &[u8], keys: &[TicketKey], now_ms: u64, node: NodeId) -> Result<Ticket, TicketError> {
-        if bytes.len() > TICKET_BYTES_MAX || bytes.len() < FIXED_BYTES + 1 + SIGNATURE_BYTES || bytes[0] != FORMAT {
+        if bytes.len() > TICKET_BYTES_MAX
+            || bytes.len() < FIXED_BYTES + 1 + SIGNATURE_BYTES
+            || bytes[0] != FORMAT
+        {
             return Err(TicketError::Forged);
         }
         let (said, signature) = bytes.split_at(bytes.len() - SIGNATURE_BYTES);
@@ -110,7 +113,8 @@ impl Ticket {
         }
         let (nodes, rest) = rest.split_at_checked(usize::from(count) * 4)?;
         let (&name_bytes, name) = rest.split_first()?;
-        let name = std::str::from_utf8(name).ok().filter(|n| n.len() == usize::from(name_bytes) && is_name(n))?;
+        let name =
+            std::str::from_utf8(name).ok().filter(|n| n.len() == usize::from(name_bytes) && is_name(n))?;
         Some(Ticket {
             player: PlayerId(u64::from_be_bytes(*player)),
             island: IslandId(u32::from_be_bytes(*island)),
@@ -157,7 +161,11 @@ mod tests {
         for at in 0..bytes.len() {
             let mut forged = bytes.clone();
             forged[at] ^= 1;
-            assert_eq!(Ticket::check(&forged, &[key(1)], 0, NodeId(1)), Err(TicketError::Forged), "byte {at}");
+            assert_eq!(
+                Ticket::check(&forged, &[key(1)], 0, NodeId(1)),
+                Err(TicketError::Forged),
+                "byte {at}"
+            );
         }
         for length in 0..bytes.len() {
             assert_eq!(Ticket::check(&bytes[..length], &[key(1)], 0, NodeId(1)), Err(TicketError::Forged));

@@ -221,7 +221,8 @@ reject_codes! {
 impl RejectCode {
     /// The whole frame.
     pub fn frame(self) -> Vec<u8> {
-        let message = Reject { code: self as u16, reason: self.label().to_owned(), text: self.text().to_owned() };
+        let message =
+            Reject { code: self as u16, reason: self.label().to_owned(), text: self.text().to_owned() };
         control_frame(kind::REJECT, &message)
     }
 
@@ -398,7 +399,8 @@ impl Move {
         let Ok(body) = <&[u8; MOVE_BODY_BYTES]>::try_from(body) else {
             return Err(WireError::BadBody { kind: kind::MOVE, why: format!("{} bytes", body.len()) });
         };
-        let chunk = ChunkPos::new(i16::from_be_bytes([body[2], body[3]]), i16::from_be_bytes([body[4], body[5]]));
+        let chunk =
+            ChunkPos::new(i16::from_be_bytes([body[2], body[3]]), i16::from_be_bytes([body[4], body[5]]));
         let pose = Pose(u32::from_be_bytes([body[6], body[7], body[8], body[9]]));
         Ok(Move {
             sequence: u16::from_be_bytes([body[0], body[1]]),
@@ -473,13 +475,16 @@ impl TickHeader {
         };
         if fixed[6] & TICK_VIEW != 0 {
             let (view, behind) = rest.split_first_chunk::<4>().ok_or_else(short)?;
-            header.view =
-                Some(ChunkPos::new(i16::from_be_bytes([view[0], view[1]]), i16::from_be_bytes([view[2], view[3]])));
+            header.view = Some(ChunkPos::new(
+                i16::from_be_bytes([view[0], view[1]]),
+                i16::from_be_bytes([view[2], view[3]]),
+            ));
             rest = behind;
         }
         if fixed[6] & TICK_CORRECTION != 0 {
             let (place, behind) = rest.split_first_chunk::<8>().ok_or_else(short)?;
-            let axis = |at: usize| i32::from_be_bytes([place[at], place[at + 1], place[at + 2], place[at + 3]]);
+            let axis =
+                |at: usize| i32::from_be_bytes([place[at], place[at + 1], place[at + 2], place[at + 3]]);
             header.correction = Some(Place { x: axis(0), y: axis(4) });
             rest = behind;
         }

@@ -418,7 +418,7 @@ def main():
     except Refused as refused:
         print(f"refused ({refused.code} {refused.reason}): {refused}", file=sys.stderr)
         return 4
-    except (Fault, KeyError, TypeError) as fault:
+    except (Fault, AttributeError, KeyError, TypeError) as fault:
         print(f"the server broke the protocol: {fault!r}", file=sys.stderr)
         return 3
     except Lost as lost:

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::null;
+use crate::{null, swarm};
 
 /// Exit code of a run that measured, but failed on the way.
 const EXIT_FAILED: u8 = 1;
@@ -31,6 +31,8 @@ pub struct Cli {
 pub enum Command {
     /// The null server with its own clients: the floor that every CPU figure is a ratio of.
     Null(null::NullArgs),
+    /// Thousands of bots in one process: they enter, walk, check every frame and measure how soon steps are seen.
+    Swarm(swarm::SwarmArgs),
     /// The server half of `null`, started by it as a process of its own.
     #[command(hide = true)]
     NullServer(null::ServerArgs),
@@ -51,6 +53,9 @@ pub enum Failure {
     /// The null server or its clients.
     #[error(transparent)]
     Null(#[from] null::NullError),
+    /// The swarm.
+    #[error(transparent)]
+    Swarm(#[from] swarm::SwarmError),
 }
 
 impl Failure {
@@ -58,6 +63,7 @@ impl Failure {
     fn is_bad_input(&self) -> bool {
         match self {
             Self::Null(error) => error.is_bad_input(),
+            Self::Swarm(error) => error.is_bad_input(),
         }
     }
 }
@@ -78,6 +84,7 @@ pub fn run(cli: Cli) -> ExitCode {
 fn dispatch(command: Command) -> Result<Ending, Failure> {
     match command {
         Command::Null(args) => Ok(null::run(&args)?),
+        Command::Swarm(args) => Ok(swarm::run(&args)?),
         Command::NullServer(args) => {
             null::serve(&args)?;
             Ok(Ending::Done)

@@ -1,6 +1,7 @@
 //! Everything that loads Atoll and measures it. The binary is a thin `main` over [`cli::run`].
 //!
 //! * [`null`]: the null server, the floor that every CPU figure is a ratio of;
+//! * [`swarm`]: thousands of bots that enter, walk, check and measure;
 //! * [`pace`], [`cpu`], [`open_files`], [`interrupt`]: what each load generator needs: a fixed send
 //!   schedule, CPU figures, enough file descriptors, a clean end on Ctrl-C.
 
@@ -11,3 +12,4 @@ pub mod limits;
 pub mod null;
 pub mod open_files;
 pub mod pace;
+pub mod swarm;

@@ -158,6 +158,7 @@ impl AllocatorCore {
         let source = census.source;
         let Some(before) = self.members.census(node, &mut census, now_ms, &mut self.counters) else { return };
         self.ledger.report(Report { node, source, sessions: &census.sessions, before: &before });
+        self.refresh_inherited(now_ms);
     }
 
     /// The store's answer to a question from `drain_requests`.
@@ -206,6 +207,7 @@ impl AllocatorCore {
         if let Some(view) = view {
             let lost = self.members.refresh(&view, &mut self.counters);
             self.lose(lost, now_ms);
+            self.refresh_inherited(now_ms);
             self.settled_ms.get_or_insert(now_ms + FIRST_CENSUS_MS);
         }
     }
@@ -243,6 +245,7 @@ impl AllocatorCore {
         self.mesh.extend(commands);
         let members = &self.members;
         self.ledger.expire(now_ms, |node| members.spoke_ms(node));
+        self.refresh_inherited(now_ms);
         self.book.tick(&mut self.requests, now_ms);
         self.plan(now_ms);
         self.retry_joins(now_ms);
@@ -264,8 +267,7 @@ impl AllocatorCore {
         }
         let Some(parent) = self.book.plan() else { return };
         let nodes = self.members.expected(now_ms);
-        let taken = |island: IslandId| self.taken(island, now_ms);
-        let population: Vec<u32> = parent.islands.iter().map(|island| taken(island.island)).collect();
+        let population: Vec<u32> = parent.islands.iter().map(|island| self.taken(island.island)).collect();
         let waits = |player: PlayerId| self.ledger.seat(player).is_none();
         let waiting = self.joins.iter().filter(|(_, join)| join.wish.is_none() && join.player.is_some_and(waits));
         let decision = planner::decide(
@@ -285,8 +287,13 @@ impl AllocatorCore {
         }
     }
 
-    fn taken(&self, island: IslandId, now_ms: u64) -> u32 {
-        self.ledger.population(island).saturating_add(self.authority.inherited(island, now_ms))
+    fn refresh_inherited(&mut self, now_ms: u64) {
+        let members = &self.members;
+        self.authority.refresh_inherited(now_ms, |source| members.is_unheard(source));
+    }
+
+    fn taken(&self, island: IslandId) -> u32 {
+        self.ledger.population(island).saturating_add(self.authority.inherited(island))
     }
 
     fn renew(&mut self, now_ms: u64) {
@@ -295,7 +302,7 @@ impl AllocatorCore {
             let island = book.plan().and_then(|plan| plan.islands.iter().find(|island| island.island == wanted));
             island.map_or(0, |island| island.cap.saturating_sub(ledger.population(wanted)))
         };
-        self.authority.renew(ledger.held(), room, &mut self.requests, now_ms);
+        self.authority.renew(ledger, room, &mut self.requests, now_ms);
     }
 
     /// Asked to stop: waiting joins are refused, and the store is told that the right to seat is free. Keep carrying
@@ -305,7 +312,7 @@ impl AllocatorCore {
         for request in waiting {
             self.refuse(request, RejectCode::Closing);
         }
-        self.authority.leave(self.ledger.held(), &mut self.requests, now_ms);
+        self.authority.leave(&self.ledger, &mut self.requests, now_ms);
     }
 
     /// Whether nothing is left to be done after `shutdown`.

@@ -25,6 +25,8 @@ pub const ALLOCATOR_LEASE_MS: u64 = NODE_LEASE_MS;
 /// How long after a confirmed renewal an allocator may seat players. A successor waits as long before its first
 /// seat, so that two never seat at once.
 pub const AUTHORITY_MS: u64 = 3_000;
+/// Rows of (incarnation, island) that the record for a successor keeps, the most populated.
+pub const PRESENT_ROWS_MAX: usize = 3_500;
 /// How far ahead of the clock ticket numbers are reserved in the store, so that no start can repeat one.
 pub const TICKETS_AHEAD_MS: u64 = 10_000;
 /// Bits of a ticket number below its millisecond.
@@ -74,7 +76,10 @@ pub const STATE_EVERY_MS: u64 = 500;
 pub const LINGER_MS: u64 = 1_000;
 /// How long a client may take to accept its answer.
 pub const ANSWER_WRITE_MS: u64 = 2_000;
-/// Store answers that wait for the core; the store side waits when they are more.
+/// Answered clients that are still being told or may still be closing; beyond it one gets its answer only if its
+/// socket takes it at once.
+pub const REPLIES_MAX: usize = 4_096;
+/// Store answers that wait for the core; more are dropped, and count as lost after `STORE_WAIT_MS`.
 pub const STORE_INBOX_MAX: usize = 16_384;
 /// How long a clean shutdown may take.
 pub const SHUTDOWN_MS: u64 = 3_000;
@@ -91,6 +96,7 @@ const _: () = {
     assert!(TICKET_MS + HOLD_SLACK_MS < RESUME_GRACE_MS, "a hold is over before a grace is");
     assert!(PLAN_NODES_MAX <= PEERS_MAX && PLAN_NODES_MAX >= TICKET_NODES_MAX);
     assert!(REASONS_MAX * (REASON_BYTES_MAX + 3) + 64 + ISLANDS_MAX as usize * PLAN_ISLAND_BYTES_MAX <= DOCUMENT_MAX_BYTES);
+    assert!(PRESENT_ROWS_MAX * 16 + ISLANDS_MAX as usize * 11 + 64 <= DOCUMENT_MAX_BYTES);
     assert!(OPEN_LEAD_MS <= ARRIVALS_WINDOW_MS);
     assert!(STORE_INBOX_MAX >= 2 * PENDING_JOINS_MAX);
 };

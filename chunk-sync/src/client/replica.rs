@@ -248,7 +248,14 @@ impl Replica {
             (listing.pose, listing.tick) = (pose, tick);
             if moved && listing.wins {
                 let (entity, kind) = (listing.entity, listing.kind);
-                on_move(Moved { entity, kind, place: pose.place(chunk), heading: pose.heading(), near, in_step });
+                on_move(Moved {
+                    entity,
+                    kind,
+                    place: pose.place(chunk),
+                    heading: pose.heading(),
+                    near,
+                    in_step,
+                });
             }
         }
         Ok(())
@@ -332,7 +339,10 @@ impl Replica {
         listed.first = at;
         self.feeds.get_mut(feed).kept[slot] = at;
         if self.judge(enter.entity) > LISTINGS_PER_ENTITY_MAX {
-            return Err(ReplicaError::TooMuch { what: "listings of one entity", max: LISTINGS_PER_ENTITY_MAX });
+            return Err(ReplicaError::TooMuch {
+                what: "listings of one entity",
+                max: LISTINGS_PER_ENTITY_MAX,
+            });
         }
         Ok(())
     }
@@ -429,7 +439,11 @@ impl Replica {
             let feed = self.feeds.get(at);
             for (slot, listing) in feed.kept.iter().enumerate().filter(|(_, l)| **l != NONE) {
                 let listing = &self.listings[*listing as usize];
-                assert_eq!((usize::from(listing.feed), usize::from(listing.slot)), (at, slot), "slots know listings");
+                assert_eq!(
+                    (usize::from(listing.feed), usize::from(listing.slot)),
+                    (at, slot),
+                    "slots know listings"
+                );
                 assert_eq!(listing.chunk, feed.chunk, "a listing is in its feed's chunk");
                 assert!(!listing.named, "marks don't outlive a keyframe");
                 listed += 1;

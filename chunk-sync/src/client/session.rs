@@ -3,8 +3,8 @@
 
 use super::View;
 use super::limits::{
-    ADDRESS_BYTES_MAX, ANSWER_WAIT_MS, ATTEMPTS_MAX, KEEP_ALIVE_MS_MIN, OUTPUTS_MAX, RETRY_FIRST_MS, RETRY_MS_MAX,
-    SERVER_SILENT_MS_MAX, TEXT_CHARS_MAX,
+    ADDRESS_BYTES_MAX, ANSWER_WAIT_MS, ATTEMPTS_MAX, KEEP_ALIVE_MS_MIN, OUTPUTS_MAX, RETRY_FIRST_MS,
+    RETRY_MS_MAX, SERVER_SILENT_MS_MAX, TEXT_CHARS_MAX,
 };
 use crate::ids::IslandId;
 use crate::limits::{ISLAND_EDGE_CHUNKS, SERVER_FRAME_BYTES_MAX, TICKET_NODES_MAX};
@@ -12,8 +12,8 @@ use crate::place::Place;
 use crate::random::hash;
 use crate::ticket::TICKET_BYTES_MAX;
 use crate::wire::{
-    Framer, Hello, LENGTH_BYTES, MOVE_BODY_BYTES, Move, PROTOCOL_VERSIONS, Reject, RejectCode, Seat, TickHeader,
-    Welcome, control, control_frame, decode_land, frame, kind,
+    Framer, Hello, LENGTH_BYTES, MOVE_BODY_BYTES, Move, PROTOCOL_VERSIONS, Reject, RejectCode, Seat,
+    TickHeader, Welcome, control, control_frame, decode_land, frame, kind,
 };
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -128,11 +128,17 @@ pub enum ClientOutput {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     /// A connection is asked for.
-    Dialing { since_ms: u64 },
+    Dialing {
+        since_ms: u64,
+    },
     /// `Hello` was sent.
-    Greeting { since_ms: u64 },
+    Greeting {
+        since_ms: u64,
+    },
     Inside,
-    Waiting { until_ms: u64 },
+    Waiting {
+        until_ms: u64,
+    },
     Ended,
 }
 
@@ -333,7 +339,9 @@ impl Client {
         match self.state {
             State::Waiting { until_ms } => Some(until_ms),
             State::Dialing { since_ms } | State::Greeting { since_ms } => Some(since_ms + ANSWER_WAIT_MS),
-            State::Inside => Some(self.sent_ms.saturating_add(self.keep_alive_ms).min(self.silence_ends_ms())),
+            State::Inside => {
+                Some(self.sent_ms.saturating_add(self.keep_alive_ms).min(self.silence_ends_ms()))
+            }
             State::Ended => None,
         }
     }
@@ -378,7 +386,8 @@ impl Client {
                 view.frame(&header, blocks).map_err(|error| Turn::Broken(error.to_string()))
             }
             (kind::PONG, Phase::Inside) => {
-                let sent = <[u8; 8]>::try_from(body).map_err(|_| Turn::Broken("a pong of another ping".to_owned()))?;
+                let sent = <[u8; 8]>::try_from(body)
+                    .map_err(|_| Turn::Broken("a pong of another ping".to_owned()))?;
                 self.round_trip_ms = Some(now_ms.saturating_sub(u64::from_be_bytes(sent)));
                 Ok(())
             }
@@ -527,7 +536,9 @@ fn cure(code: RejectCode) -> Cure {
     use RejectCode as C;
     match code {
         C::Closing | C::NodeLost | C::Busy | C::TicketElsewhere | C::HelloTimeout => Cure::Elsewhere,
-        C::Full | C::NoNode | C::TicketExpired | C::TicketUsed | C::StoreAway | C::Silent | C::TooSlow => Cure::Again,
+        C::Full | C::NoNode | C::TicketExpired | C::TicketUsed | C::StoreAway | C::Silent | C::TooSlow => {
+            Cure::Again
+        }
         C::Malformed | C::Version | C::Unexpected | C::Flood | C::BadName | C::NoIsland => Cure::None,
         C::TicketForged | C::Replaced => Cure::None,
     }

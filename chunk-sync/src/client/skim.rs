@@ -74,7 +74,9 @@ impl Skim {
         while !left.is_empty() {
             let (record, rest) = RosterRecord::split(left)?;
             let (slot, player) = match record {
-                RosterRecord::Enter { slot, entity, kind: EntityKind::Player, .. } => (usize::from(slot), entity.0),
+                RosterRecord::Enter { slot, entity, kind: EntityKind::Player, .. } => {
+                    (usize::from(slot), entity.0)
+                }
                 RosterRecord::Enter { slot, .. } | RosterRecord::Leave { slot } => (usize::from(slot), 0),
             };
             if slot >= players.len() && player != 0 {

@@ -41,7 +41,12 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// An empty store that starts at `started_ms` (Unix time) of its own clock.
     pub fn new(started_ms: u64) -> Self {
-        Self { partitions: BTreeMap::new(), started_ms, lease_guard_ms: LEASE_GUARD_MS, fault: MemoryFault::None }
+        Self {
+            partitions: BTreeMap::new(),
+            started_ms,
+            lease_guard_ms: LEASE_GUARD_MS,
+            fault: MemoryFault::None,
+        }
     }
 
     /// Another guard than [`LEASE_GUARD_MS`] against takeovers after a start.

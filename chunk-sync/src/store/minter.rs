@@ -183,8 +183,8 @@ mod tests {
     fn the_last_number_is_the_last() {
         let mut store = MemoryStore::new(0);
         let partition = PartitionKey::cluster(WORLD, "minter");
-        let full =
-            Commit::new(partition, Token(9)).put(LAST, Bytes::copy_from_slice(&(MINTER_MAX - 1).to_be_bytes()));
+        let full = Commit::new(partition, Token(9))
+            .put(LAST, Bytes::copy_from_slice(&(MINTER_MAX - 1).to_be_bytes()));
         store.call(0, &StoreOp::Commit(full));
         assert_eq!(lease(&mut store, 100), Ok(Source(MINTER_MAX)));
         assert_eq!(lease(&mut store, 200), Err(MinterError::Exhausted { world: WORLD }));

@@ -79,7 +79,11 @@ mod tests {
     use super::*;
 
     fn logged(previous: u64, token: u64) -> LoggedCommit {
-        LoggedCommit { previous: Token(previous), token: Token(token), events: vec![Bytes::from_static(b"e")] }
+        LoggedCommit {
+            previous: Token(previous),
+            token: Token(token),
+            events: vec![Bytes::from_static(b"e")],
+        }
     }
 
     #[test]

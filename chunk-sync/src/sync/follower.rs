@@ -101,7 +101,11 @@ impl Follower {
         }
     }
 
-    fn follow_roster(&mut self, block: &Block<'_>, mut entered: impl FnMut(&Who)) -> Result<Verdict, BlockError> {
+    fn follow_roster(
+        &mut self,
+        block: &Block<'_>,
+        mut entered: impl FnMut(&Who),
+    ) -> Result<Verdict, BlockError> {
         let (number, at) = (block.header.number, self.roster);
         if at.synced && !number.is_after(at.number) {
             return Ok(Verdict::Drop);
@@ -245,7 +249,9 @@ impl Follower {
             return None;
         }
         match &self.cached_roster {
-            Some((number, bytes)) if *number == self.roster.number && self.roster.synced => Some(bytes.clone()),
+            Some((number, bytes)) if *number == self.roster.number && self.roster.synced => {
+                Some(bytes.clone())
+            }
             _ => {
                 let bytes = self.slots.roster_keyframe(self.roster.number, now);
                 self.cached_roster = Some((self.roster.number, bytes.clone()));
@@ -313,7 +319,8 @@ mod tests {
                 }
                 for slot in &slots {
                     if !quiet && random.random_bool(0.5) {
-                        let place = Place { x: random.random_range(0..4096), y: random.random_range(0..4096) };
+                        let place =
+                            Place { x: random.random_range(0..4096), y: random.random_range(0..4096) };
                         publisher.step(*slot, Pose::new(place, 0), now);
                     }
                 }

@@ -210,7 +210,11 @@ impl Publisher {
     /// Checks what must always hold.
     pub fn invariants(&self) {
         assert!(self.slots.width() <= SLOTS_PER_CHUNK_MAX, "more slots than the wire can name");
-        assert_eq!(self.slots.width(), self.slots.len() + self.resting.len(), "every slot is used or at rest");
+        assert_eq!(
+            self.slots.width(),
+            self.slots.len() + self.resting.len(),
+            "every slot is used or at rest"
+        );
         assert_eq!(self.moved.len(), self.slots.width(), "columns of one length");
     }
 }

@@ -1,8 +1,8 @@
 //! Who of one source is in a chunk, and where: dense arrays by slot, and the keyframes made of them.
 
 use crate::blocks::{
-    ENTER_BYTES_MAX, EntityKind, FrameNumber, HEADER_BYTES, Header, MOVE_BYTES, RosterRecord, StreamId, WIRE_LEVEL,
-    encode_move,
+    ENTER_BYTES_MAX, EntityKind, FrameNumber, HEADER_BYTES, Header, MOVE_BYTES, RosterRecord, StreamId,
+    WIRE_LEVEL, encode_move,
 };
 use crate::ids::{EntityId, Epoch, Source};
 use crate::interest::Rate;
@@ -108,7 +108,13 @@ impl Slots {
     }
 
     /// A header of these slots with the payload's length still open.
-    pub(super) fn header(&self, stream: StreamId, number: FrameNumber, rests_on: FrameNumber, tick: Tick) -> Header {
+    pub(super) fn header(
+        &self,
+        stream: StreamId,
+        number: FrameNumber,
+        rests_on: FrameNumber,
+        tick: Tick,
+    ) -> Header {
         Header {
             stream,
             keyframe: false,

@@ -29,7 +29,7 @@ pub(crate) fn all() -> Vec<(&'static str, Sample)> {
 
 /// Number of the first player minted by source 1.
 fn mara() -> u64 {
-    Minter::new(WORLD, Source(1)).mint().unwrap()
+    Minter::new(WORLD, Source(1)).mint().expect("the first number")
 }
 
 fn control_messages() -> Vec<(&'static str, Sample)> {
@@ -197,7 +197,7 @@ fn blocks() -> Vec<(&'static str, BlockSample)> {
         },
         RosterRecord::Enter {
             slot: 1,
-            entity: EntityId::born_with_land(WORLD, IslandId(1), HOME.index().unwrap(), 0),
+            entity: EntityId::born_with_land(WORLD, IslandId(1), HOME.index().expect("on the island"), 0),
             epoch: Epoch(9),
             pose: den,
             kind: EntityKind::Creature,

@@ -50,8 +50,8 @@ fn tiles_are_listed_with_what_stops_you() {
 
 /// Field names in a control message as it travels.
 fn fields<T: Serialize>(message: &T) -> BTreeSet<String> {
-    let bytes = rmp_serde::to_vec_named(message).unwrap();
-    rmp_serde::from_slice::<BTreeMap<String, IgnoredAny>>(&bytes).unwrap().into_keys().collect()
+    let bytes = rmp_serde::to_vec_named(message).expect("plain data");
+    rmp_serde::from_slice::<BTreeMap<String, IgnoredAny>>(&bytes).expect("a map").into_keys().collect()
 }
 
 fn assert_fields(heading: &str, full: &BTreeSet<String>, least: &BTreeSet<String>) {

@@ -1,6 +1,8 @@
 //! The swarm's named limits, units in their names.
 
-use chunk_sync::limits::{CLIENT_FRAMES_PER_TICK_MAX, ISLAND_EDGE_CHUNKS, TICK_MS, TILES_PER_CHUNK_EDGE, WALK_SAVED_MS_MAX};
+use chunk_sync::limits::{
+    CLIENT_FRAMES_PER_TICK_MAX, ISLAND_EDGE_CHUNKS, TICK_MS, TILES_PER_CHUNK_EDGE, WALK_SAVED_MS_MAX,
+};
 
 use crate::limits::{CLIENT_SLOT_US, MOVE_PERIOD_MS};
 
@@ -49,7 +51,10 @@ pub const ISLAND_EDGE_TILES: usize = ISLAND_EDGE_CHUNKS as usize * TILES_PER_CHU
 const _: () = {
     assert!(MOVE_PERIOD_MS == TICK_MS, "a bot steps once a tick");
     assert!(STEP_LATE_MS_MAX < WALK_SAVED_MS_MAX, "late steps are no offence yet");
-    assert!(STEP_LATE_MS_MAX / MOVE_PERIOD_MS < CLIENT_FRAMES_PER_TICK_MAX as u64 / 2, "late steps are no flood");
+    assert!(
+        STEP_LATE_MS_MAX / MOVE_PERIOD_MS < CLIENT_FRAMES_PER_TICK_MAX as u64 / 2,
+        "late steps are no flood"
+    );
     assert!(TRAIL_STEPS as u64 * MOVE_PERIOD_MS > 2 * STEP_LATE_MS_MAX);
     assert!(CLIENT_SLOT_US < 2_000, "a latency is at most a slot too long");
 };

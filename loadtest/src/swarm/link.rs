@@ -1,6 +1,6 @@
 //! One bot's TCP connection: non-blocking, with a small bounded buffer for what its socket doesn't take at once.
 //!
-//! Called by the engine. It knows nothing of frames: what doesn't fit the buffer whole is left out whole.
+//! Called by the engine, which sends nothing while the buffer is full. It knows nothing of frames.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -69,20 +69,20 @@ impl Link {
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&self.stream, UNREAD_BYTES);
     }
 
-    /// Sends the bytes, or keeps them while the socket is full. False when they were left out.
+    /// Whether there is room for a frame of a client.
+    pub(super) fn has_room(&self) -> bool {
+        self.backlog.len() < SEND_BACKLOG_BYTES_MAX
+    }
+
+    /// Sends the bytes, or keeps them while the socket is full; look at [`Self::has_room`] first.
     ///
     /// # Errors
     /// When the connection is over.
-    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<bool> {
+    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.flush()?;
         let written = if self.backlog.is_empty() { self.write(bytes)? } else { 0 };
-        let rest = &bytes[written..];
-        // A frame that was begun must be finished, so only a whole one can be left out.
-        if written == 0 && self.backlog.len() + rest.len() > SEND_BACKLOG_BYTES_MAX {
-            return Ok(false);
-        }
-        self.backlog.extend_from_slice(rest);
-        Ok(true)
+        self.backlog.extend_from_slice(&bytes[written..]);
+        Ok(())
     }
 
     /// Sends what waits.

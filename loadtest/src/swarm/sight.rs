@@ -162,7 +162,8 @@ impl Eyes {
     pub(super) fn others(&self, own: PlayerId) -> Option<usize> {
         match self {
             Eyes::Observer(replica) => {
-                let others = replica.entities().filter(|e| e.kind == EntityKind::Player && e.id != own.into());
+                let others =
+                    replica.entities().filter(|e| e.kind == EntityKind::Player && e.id != own.into());
                 Some(others.count())
             }
             Eyes::Reader(skim) => Some(skim.others(own)),
@@ -204,7 +205,14 @@ mod tests {
     use super::*;
 
     fn moved(entity: u64, place: Place) -> Moved {
-        Moved { entity: EntityId(entity), kind: EntityKind::Player, place, heading: 0, near: true, in_step: true }
+        Moved {
+            entity: EntityId(entity),
+            kind: EntityKind::Player,
+            place,
+            heading: 0,
+            near: true,
+            in_step: true,
+        }
     }
 
     #[test]

@@ -73,17 +73,24 @@ impl Walker {
     }
 
     /// The next step from `from`, and the heading; `None` when it stays. `been` knows the places of the last steps.
-    pub(super) fn step(&mut self, from: Place, land: &Land, been: impl Fn(Place) -> bool) -> Option<(Place, u8)> {
+    pub(super) fn step(
+        &mut self,
+        from: Place,
+        land: &Land,
+        been: impl Fn(Place) -> bool,
+    ) -> Option<(Place, u8)> {
         if self.behaviour == Behaviour::Still || self.reach_quanta < 8 {
             return None;
         }
         self.maybe_turn(from);
-        let slowest = if self.behaviour == Behaviour::Roam { self.reach_quanta * 3 / 4 } else { self.reach_quanta / 3 };
+        let slowest =
+            if self.behaviour == Behaviour::Roam { self.reach_quanta * 3 / 4 } else { self.reach_quanta / 3 };
         let length = self.random.random_range(slowest..=self.reach_quanta);
         for turn in 0..TURNS_MAX {
             // 0, 16 left, 16 right, 32 left, …
             let away = turn.div_ceil(2).wrapping_mul(QUARTER_TURN / 4);
-            let heading = if turn % 2 == 0 { self.heading.wrapping_sub(away) } else { self.heading.wrapping_add(away) };
+            let heading =
+                if turn % 2 == 0 { self.heading.wrapping_sub(away) } else { self.heading.wrapping_add(away) };
             let to = ahead(from, heading, length);
             if self.may_stand(from, to) && land.can_walk(from, to) && !been(to) {
                 self.heading = heading;
@@ -103,7 +110,10 @@ impl Walker {
             _ if homewards => towards(from, LANDING.middle()),
             Behaviour::Crowd => self.random.random(),
             // The way off is kept in the main.
-            _ => self.heading.wrapping_add(self.random.random_range(0..QUARTER_TURN)).wrapping_sub(QUARTER_TURN / 2),
+            _ => self
+                .heading
+                .wrapping_add(self.random.random_range(0..QUARTER_TURN))
+                .wrapping_sub(QUARTER_TURN / 2),
         };
         self.turns_in = if homewards { 5 } else { self.random.random_range(20..100) };
     }

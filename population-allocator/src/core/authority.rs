@@ -6,16 +6,17 @@
 //! confirmed, and a successor waits as long. Before a ticket is given, the store knows a number above it and a count
 //! that includes it; so a successor never repeats a number and keeps the seats free that it can't see.
 
+use super::ledger::Ledger;
 use super::ports::Counters;
 use super::requests::{Asked, Requests};
 use crate::limits::{
-    ALLOCATOR_LEASE_MS, AUTHORITY_MS, HOLD_SLACK_MS, REGISTRY_EVERY_MS, STORE_RETRY_MS, TICKET_NUMBER_SHIFT,
+    ALLOCATOR_LEASE_MS, AUTHORITY_MS, HOLD_SLACK_MS, PRESENT_ROWS_MAX, REGISTRY_EVERY_MS, STORE_RETRY_MS, TICKET_NUMBER_SHIFT,
     TICKETS_AHEAD_MS,
 };
 use chunk_sync::ids::{IslandId, Source};
-use chunk_sync::limits::TICKET_MS;
+use chunk_sync::limits::{RESUME_GRACE_MS, TICKET_MS};
 use chunk_sync::records::{
-    AllocatorRecord, CLUSTER_REGISTRY, DOC_TICKETS, EPOCH_ALLOCATOR, EPOCH_TICKETS, TicketsRecord, WORLD,
+    AllocatorRecord, CLUSTER_REGISTRY, DOC_SEATS, EPOCH_ALLOCATOR, EPOCH_TICKETS, SeatsRecord, WORLD,
     allocator_doc, decode, encode, lease_name,
 };
 use chunk_sync::store::{
@@ -48,7 +49,7 @@ struct Sent {
     at_ms: u64,
     reserved: u64,
     promised: BTreeMap<IslandId, u32>,
-    inherited: BTreeMap<IslandId, u32>,
+    inherited: SeatsRecord,
 }
 
 #[derive(Debug)]
@@ -68,8 +69,36 @@ pub(super) struct Authority {
     reserved: u64,
     promised: BTreeMap<IslandId, u32>,
     wanted: BTreeMap<IslandId, u32>,
-    inherited: BTreeMap<IslandId, u32>,
-    inherited_until_ms: u64,
+    legacy: Legacy,
+}
+
+/// What an earlier allocator left that can't be seen yet.
+#[derive(Debug, Default)]
+struct Legacy {
+    seats: SeatsRecord,
+    held_until_ms: u64,
+    present_until_ms: u64,
+    by_island: BTreeMap<IslandId, u32>,
+}
+
+impl Legacy {
+    /// Forgets what is over: tickets by time, players once their node has spoken or was replaced.
+    fn refresh(&mut self, now_ms: u64, is_unheard: impl Fn(Source) -> bool) {
+        if self.seats == SeatsRecord::default() {
+            return;
+        }
+        if now_ms >= self.held_until_ms {
+            self.seats.held.clear();
+        }
+        let waits = now_ms < self.present_until_ms;
+        self.seats.present.retain(|(source, ..)| waits && is_unheard(*source));
+        self.by_island.clear();
+        let present = self.seats.present.iter().map(|(_, island, count)| (island, count));
+        for (island, count) in self.seats.held.iter().map(|(island, count)| (island, count)).chain(present) {
+            let sum = self.by_island.entry(*island).or_default();
+            *sum = sum.saturating_add(*count);
+        }
+    }
 }
 
 impl Authority {
@@ -90,8 +119,7 @@ impl Authority {
             reserved: 0,
             promised: BTreeMap::new(),
             wanted: BTreeMap::new(),
-            inherited: BTreeMap::new(),
-            inherited_until_ms: 0,
+            legacy: Legacy::default(),
         }
     }
 
@@ -109,9 +137,15 @@ impl Authority {
         now_ms < self.confirmed_until_ms
     }
 
-    /// Seats on the island that tickets of an earlier allocator may still take.
-    pub(super) fn inherited(&self, island: IslandId, now_ms: u64) -> u32 {
-        if now_ms >= self.inherited_until_ms { 0 } else { self.inherited.get(&island).copied().unwrap_or(0) }
+    /// Seats on the island that may be taken though the ledger doesn't know: an earlier allocator gave them.
+    pub(super) fn inherited(&self, island: IslandId) -> u32 {
+        self.legacy.by_island.get(&island).copied().unwrap_or(0)
+    }
+
+    /// Forgets what an earlier allocator left once it can be seen; `is_unheard` tells of an incarnation that may
+    /// serve players and has not said a census.
+    pub(super) fn refresh_inherited(&mut self, now_ms: u64, is_unheard: impl Fn(Source) -> bool) {
+        self.legacy.refresh(now_ms, is_unheard);
     }
 
     /// Whether the store knows of one more unused ticket than the `held` ones for this island; if it doesn't, it
@@ -190,13 +224,13 @@ impl Authority {
             }
         }
         // What the predecessor may have given out, read in the same state in which it is fenced.
-        commit = match view.cas(DOC_TICKETS) {
-            None => commit.absent(DOC_TICKETS),
-            Some(cas) => commit.expect(DOC_TICKETS, cas),
+        commit = match view.cas(DOC_SEATS) {
+            None => commit.absent(DOC_SEATS),
+            Some(cas) => commit.expect(DOC_SEATS, cas),
         };
-        let tickets = view.doc(DOC_TICKETS).map(|value| decode::<TicketsRecord>(value));
-        counters.records_malformed += u64::from(tickets == Some(None));
-        let inherited = tickets.flatten().unwrap_or_default().held.into_iter().collect();
+        let seats = view.doc(DOC_SEATS).map(|value| decode::<SeatsRecord>(value));
+        counters.records_malformed += u64::from(seats == Some(None));
+        let inherited = seats.flatten().unwrap_or_default();
         self.last_number = self.last_number.max(view.epoch(EPOCH_TICKETS));
         let reserved = self.reserve(now_ms);
         commit = commit.epoch(EpochStep::Raise { name: EPOCH_TICKETS.into(), to: reserved });
@@ -204,16 +238,16 @@ impl Authority {
         requests.ask(Asked::Membership, StoreOp::Commit(commit), now_ms);
     }
 
-    /// Renews when it is time, or when a ticket waits for a promise; `held` are the unused tickets per island, `room`
-    /// says how many more an island can seat.
+    /// Renews when it is time, or when a ticket waits for a promise; `room` says how many more an island can seat.
     pub(super) fn renew(
         &mut self,
-        held: &BTreeMap<IslandId, u32>,
+        ledger: &Ledger,
         room: impl Fn(IslandId) -> u32,
         requests: &mut Requests,
         now_ms: u64,
     ) {
-        let short = self.wanted.iter().any(|(island, _)| self.is_short(*island, held));
+        let held = ledger.held();
+        let short = self.wanted.keys().any(|island| self.is_short(*island, held));
         if self.right != Right::Held || self.sent.is_some() || (now_ms < self.write_ms && !short) {
             return;
         }
@@ -227,7 +261,7 @@ impl Authority {
             *promised = promised.saturating_add(more);
         }
         let mut commit = self
-            .put_tickets(Commit::new(registry(), token), &promised, now_ms)
+            .put_seats(Commit::new(registry(), token), &promised, ledger)
             .epoch(self.require())
             .lease(self.lease(|name, holder| LeaseStep::Renew { name, holder, ttl_ms: ALLOCATOR_LEASE_MS }));
         let reserved = self.reserve(now_ms);
@@ -235,16 +269,16 @@ impl Authority {
             commit = commit.epoch(EpochStep::Raise { name: EPOCH_TICKETS.into(), to: reserved });
         }
         self.write_ms = now_ms + REGISTRY_EVERY_MS;
-        self.sent = Some(Sent { at_ms: now_ms, reserved, promised, inherited: BTreeMap::new() });
+        self.sent = Some(Sent { at_ms: now_ms, reserved, promised, inherited: SeatsRecord::default() });
         requests.ask(Asked::Membership, StoreOp::Commit(commit), now_ms);
     }
 
     /// Gives the right back: nobody is seated any more, and a successor need not wait.
-    pub(super) fn leave(&mut self, held: &BTreeMap<IslandId, u32>, requests: &mut Requests, now_ms: u64) {
+    pub(super) fn leave(&mut self, ledger: &Ledger, requests: &mut Requests, now_ms: u64) {
         let was = std::mem::replace(&mut self.right, Right::Left);
         let Some(token) = (was == Right::Held).then(|| requests.token()).flatten() else { return };
         let commit = self
-            .put_tickets(Commit::new(registry(), token), held, now_ms)
+            .put_seats(Commit::new(registry(), token), ledger.held(), ledger)
             .remove(allocator_doc(self.source))
             .epoch(self.require())
             .lease(self.lease(|name, holder| LeaseStep::Release { name, holder }));
@@ -284,8 +318,13 @@ impl Authority {
             self.right = Right::Held;
             self.serve_from_ms = if self.succeeds { now_ms + AUTHORITY_MS } else { now_ms };
             self.succeeds = false;
-            self.inherited = sent.inherited;
-            self.inherited_until_ms = now_ms + AUTHORITY_MS + TICKET_MS + HOLD_SLACK_MS;
+            self.legacy = Legacy {
+                seats: sent.inherited,
+                held_until_ms: now_ms + AUTHORITY_MS + TICKET_MS + HOLD_SLACK_MS,
+                present_until_ms: now_ms + RESUME_GRACE_MS,
+                by_island: BTreeMap::new(),
+            };
+            self.legacy.refresh(now_ms, |_| true);
             self.write_ms = now_ms;
         }
         self.reserved = self.reserved.max(sent.reserved);
@@ -339,13 +378,19 @@ impl Authority {
         commit.put(allocator_doc(self.source), encode(&self.record))
     }
 
-    fn put_tickets(&self, commit: Commit, held: &BTreeMap<IslandId, u32>, now_ms: u64) -> Commit {
+    fn put_seats(&self, commit: Commit, held: &BTreeMap<IslandId, u32>, ledger: &Ledger) -> Commit {
         let mut all = held.clone();
-        for island in self.inherited.keys() {
-            *all.entry(*island).or_default() += self.inherited(*island, now_ms);
+        for (island, count) in &self.legacy.seats.held {
+            *all.entry(*island).or_default() += count;
         }
         let held = all.into_iter().filter(|(_, count)| *count > 0).collect();
-        commit.put(DOC_TICKETS, encode(&TicketsRecord { held }))
+        let counted = ledger.present().iter().map(|((source, island), count)| (*source, *island, *count));
+        let mut present: Vec<_> = counted.chain(self.legacy.seats.present.iter().copied()).collect();
+        if present.len() > PRESENT_ROWS_MAX {
+            present.sort_unstable_by_key(|(source, island, count)| (std::cmp::Reverse(*count), *source, *island));
+            present.truncate(PRESENT_ROWS_MAX);
+        }
+        commit.put(DOC_SEATS, encode(&SeatsRecord { held, present }))
     }
 }
 

@@ -8,13 +8,13 @@ const BINS: u64 = ARRIVALS_WINDOW_MS / BIN_MS;
 
 /// Arrivals of the last `ARRIVALS_WINDOW_MS`, in bins of a second.
 #[derive(Debug, Default)]
-pub struct Arrivals {
+pub(super) struct Arrivals {
     bins: VecDeque<(u64, u64)>,
 }
 
 impl Arrivals {
     /// One more player who needs a seat.
-    pub fn note(&mut self, now_ms: u64) {
+    pub(super) fn note(&mut self, now_ms: u64) {
         let bin = now_ms / BIN_MS;
         match self.bins.back_mut() {
             Some((last, count)) if *last >= bin => *count += 1,
@@ -24,19 +24,19 @@ impl Arrivals {
     }
 
     /// Forgets what is older than the window.
-    pub fn forget(&mut self, now_ms: u64) {
+    pub(super) fn forget(&mut self, now_ms: u64) {
         while self.bins.front().is_some_and(|(bin, _)| bin + BINS <= now_ms / BIN_MS) {
             self.bins.pop_front();
         }
     }
 
     /// Arrivals in the window.
-    pub fn counted(&self) -> u64 {
+    pub(super) fn counted(&self) -> u64 {
         self.bins.iter().map(|(_, count)| count).sum()
     }
 
     /// Arrivals to expect until an island that is decided on now is open.
-    pub fn expected(&self) -> u64 {
+    pub(super) fn expected(&self) -> u64 {
         (self.counted() * OPEN_LEAD_MS).div_ceil(ARRIVALS_WINDOW_MS)
     }
 }

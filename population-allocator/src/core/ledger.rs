@@ -91,7 +91,7 @@ impl Seat {
 
 /// What a node's census says about sessions.
 #[derive(Clone, Copy, Debug)]
-pub struct Report<'a> {
+pub(super) struct Report<'a> {
     /// The node.
     pub node: NodeId,
     /// Its incarnation.
@@ -104,42 +104,43 @@ pub struct Report<'a> {
 
 /// All seats, and how many there are where.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub(super) struct Ledger {
     seats: BTreeMap<PlayerId, Seat>,
     population: BTreeMap<IslandId, u32>,
     held: BTreeMap<IslandId, u32>,
     sent_to: BTreeMap<NodeId, u32>,
+    present: BTreeMap<(Source, IslandId), u32>,
     due: BTreeSet<(u64, PlayerId)>,
 }
 
 impl Ledger {
     /// Seats on the island.
-    pub fn population(&self, island: IslandId) -> u32 {
+    pub(super) fn population(&self, island: IslandId) -> u32 {
         self.population.get(&island).copied().unwrap_or(0)
     }
 
     /// Unused tickets, by island.
-    pub fn held(&self) -> &BTreeMap<IslandId, u32> {
+    pub(super) fn held(&self) -> &BTreeMap<IslandId, u32> {
         &self.held
     }
 
+    /// Players that node incarnations listed, in grace or not, by incarnation and island.
+    pub(super) fn present(&self) -> &BTreeMap<(Source, IslandId), u32> {
+        &self.present
+    }
+
     /// Unused tickets that name this node first.
-    pub fn sent_to(&self, node: NodeId) -> u32 {
+    pub(super) fn sent_to(&self, node: NodeId) -> u32 {
         self.sent_to.get(&node).copied().unwrap_or(0)
     }
 
     /// The player's seat.
-    pub fn seat(&self, player: PlayerId) -> Option<&Seat> {
+    pub(super) fn seat(&self, player: PlayerId) -> Option<&Seat> {
         self.seats.get(&player)
     }
 
-    /// All seats, by player.
-    pub fn seats(&self) -> impl Iterator<Item = (PlayerId, &Seat)> {
-        self.seats.iter().map(|(player, seat)| (*player, seat))
-    }
-
     /// Whether one more ticket for `island` may be given to the player.
-    pub fn may_hold(&self, player: PlayerId, island: IslandId) -> bool {
+    pub(super) fn may_hold(&self, player: PlayerId, island: IslandId) -> bool {
         self.seats.get(&player).is_none_or(|seat| {
             seat.holds.len() < HOLDS_PER_PLAYER_MAX || seat.holds.iter().any(|hold| hold.island == island)
         })
@@ -147,7 +148,7 @@ impl Ledger {
 
     /// Counts a new ticket; it replaces the player's older one for the same island. The caller looked at
     /// `may_hold` and at the island's free seats.
-    pub fn hold(&mut self, player: PlayerId, hold: Hold) {
+    pub(super) fn hold(&mut self, player: PlayerId, hold: Hold) {
         self.change(player, |seat| {
             seat.holds.retain(|old| old.island != hold.island);
             seat.holds.push(hold);
@@ -155,7 +156,7 @@ impl Ledger {
     }
 
     /// Takes what a node says about its sessions: who is in, and who was and is no longer.
-    pub fn report(&mut self, report: Report<'_>) {
+    pub(super) fn report(&mut self, report: Report<'_>) {
         for &(player, number, island) in report.sessions {
             let said =
                 Presence { island, number, node: report.node, source: report.source, grace_until_ms: None };
@@ -184,7 +185,7 @@ impl Ledger {
     }
 
     /// The incarnation is lost: the seats of whom it listed are kept until `until_ms`.
-    pub fn lose(&mut self, source: Source, listed: &[PlayerId], until_ms: u64) {
+    pub(super) fn lose(&mut self, source: Source, listed: &[PlayerId], until_ms: u64) {
         for player in listed.iter().filter(|player| self.is_at(**player, source)).copied().collect::<Vec<_>>() {
             self.change(player, |seat| {
                 if let Some(presence) = &mut seat.presence {
@@ -196,7 +197,7 @@ impl Ledger {
 
     /// Ends what is over at `now_ms`. `spoke_ms` tells when a node's last census was made, `None` when its
     /// incarnation is gone: a hold of an expired ticket waits for the word of all its nodes.
-    pub fn expire(&mut self, now_ms: u64, spoke_ms: impl Fn(NodeId) -> Option<u64>) {
+    pub(super) fn expire(&mut self, now_ms: u64, spoke_ms: impl Fn(NodeId) -> Option<u64>) {
         while let Some(&(due_ms, player)) = self.due.first()
             && due_ms <= now_ms
         {
@@ -232,6 +233,9 @@ impl Ledger {
             subtract(&mut self.held, hold.island);
             hold.nodes.first().into_iter().for_each(|node| subtract(&mut self.sent_to, *node));
         }
+        if let Some(presence) = &seat.presence {
+            subtract(&mut self.present, (presence.source, presence.island));
+        }
         let due_before = seat.next_due_ms();
         act(&mut seat);
         let due = seat.next_due_ms();
@@ -250,6 +254,9 @@ impl Ledger {
             *self.held.entry(hold.island).or_default() += 1;
             hold.nodes.first().into_iter().for_each(|node| *self.sent_to.entry(*node).or_default() += 1);
         }
+        if let Some(presence) = &seat.presence {
+            *self.present.entry((presence.source, presence.island)).or_default() += 1;
+        }
         if seat.presence.is_some() || !seat.holds.is_empty() {
             self.seats.insert(player, seat);
         }
@@ -259,10 +266,11 @@ impl Ledger {
     ///
     /// # Panics
     /// When it doesn't.
-    pub fn invariants(&self) {
+    pub(super) fn invariants(&self) {
         let mut population: BTreeMap<IslandId, u32> = BTreeMap::new();
         let mut held: BTreeMap<IslandId, u32> = BTreeMap::new();
         let mut sent_to: BTreeMap<NodeId, u32> = BTreeMap::new();
+        let mut present: BTreeMap<(Source, IslandId), u32> = BTreeMap::new();
         let dated: BTreeSet<PlayerId> = self.due.iter().map(|(_, player)| *player).collect();
         for (player, seat) in &self.seats {
             assert!(seat.presence.is_some() || !seat.holds.is_empty(), "{player} has an empty seat");
@@ -275,12 +283,16 @@ impl Ledger {
                 *held.entry(hold.island).or_default() += 1;
                 hold.nodes.first().into_iter().for_each(|node| *sent_to.entry(*node).or_default() += 1);
             }
+            if let Some(presence) = &seat.presence {
+                *present.entry((presence.source, presence.island)).or_default() += 1;
+            }
             if seat.next_due_ms().is_some() {
                 assert!(dated.contains(player), "{player}'s seat would never end");
             }
         }
         assert_eq!(population, self.population, "seats per island");
         assert_eq!(held, self.held, "unused tickets per island");
+        assert_eq!(present, self.present, "players per incarnation");
         assert_eq!(sent_to, self.sent_to, "tickets per node");
     }
 }

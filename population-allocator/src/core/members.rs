@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 /// What a node last said about itself.
 #[derive(Clone, Debug)]
-pub struct Heard {
+pub(super) struct Heard {
     /// When it said so, by its own world clock.
     pub tick: Tick,
     /// Sessions.
@@ -32,7 +32,7 @@ pub struct Heard {
 
 /// A node that the registry names.
 #[derive(Clone, Debug)]
-pub struct Member {
+pub(super) struct Member {
     /// Its record.
     pub record: NodeRecord,
     /// Its last census.
@@ -59,24 +59,24 @@ impl Member {
     }
 
     /// Whether players may be sent to it.
-    pub fn is_live(&self, now_ms: u64) -> bool {
+    pub(super) fn is_live(&self, now_ms: u64) -> bool {
         self.record.alive && self.heard.is_some() && self.spoke_within(NODE_SILENT_MS, now_ms)
     }
 
     /// Whether it should be there: it holds a lease, or spoke within one.
-    pub fn is_expected(&self, now_ms: u64) -> bool {
+    pub(super) fn is_expected(&self, now_ms: u64) -> bool {
         self.record.alive && (self.leased || self.spoke_within(NODE_LEASE_MS, now_ms))
     }
 
     /// Sessions that it last told.
-    pub fn sessions(&self) -> u32 {
+    pub(super) fn sessions(&self) -> u32 {
         self.heard.as_ref().map_or(0, |heard| heard.sessions)
     }
 }
 
 /// An incarnation that can't be counted on any more, and whom it listed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Lost {
+pub(super) struct Lost {
     /// The incarnation.
     pub source: Source,
     /// Its players.
@@ -85,45 +85,51 @@ pub struct Lost {
 
 /// All nodes that the registry names.
 #[derive(Debug, Default)]
-pub struct Members {
+pub(super) struct Members {
     nodes: BTreeMap<NodeId, Member>,
     known: bool,
 }
 
 impl Members {
     /// Whether the registry was read at all.
-    pub fn known(&self) -> bool {
+    pub(super) fn known(&self) -> bool {
         self.known
     }
 
     /// All nodes, by number.
-    pub fn iter(&self) -> impl Iterator<Item = (NodeId, &Member)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (NodeId, &Member)> {
         self.nodes.iter().map(|(node, member)| (*node, member))
     }
 
     /// The node.
-    pub fn get(&self, node: NodeId) -> Option<&Member> {
+    pub(super) fn get(&self, node: NodeId) -> Option<&Member> {
         self.nodes.get(&node)
     }
 
     /// Nodes that should be there, by number.
-    pub fn expected(&self, now_ms: u64) -> Vec<NodeId> {
+    pub(super) fn expected(&self, now_ms: u64) -> Vec<NodeId> {
         self.iter().filter(|(_, member)| member.is_expected(now_ms)).map(|(node, _)| node).collect()
     }
 
     /// Whether every node that should be there told a census.
-    pub fn all_heard(&self, now_ms: u64) -> bool {
+    pub(super) fn all_heard(&self, now_ms: u64) -> bool {
         self.nodes.values().all(|member| member.heard.is_some() || !member.is_expected(now_ms))
     }
 
+    /// Whether the incarnation may serve players though it has not said a census.
+    pub(super) fn is_unheard(&self, source: Source) -> bool {
+        let member = self.nodes.values().find(|member| member.record.source == source);
+        !self.known || member.is_some_and(|member| member.record.alive && member.heard.is_none())
+    }
+
     /// When the node's last census was made; `None` when its incarnation is gone.
-    pub fn spoke_ms(&self, node: NodeId) -> Option<u64> {
+    pub(super) fn spoke_ms(&self, node: NodeId) -> Option<u64> {
         let member = self.nodes.get(&node).filter(|member| member.record.alive)?;
         Some(member.heard.as_ref().map_or(0, |heard| heard.tick.start_ms()))
     }
 
     /// Takes the registry as it is now; returns the incarnations that are no longer in it.
-    pub fn refresh(&mut self, view: &PartitionView, counters: &mut Counters) -> Vec<Lost> {
+    pub(super) fn refresh(&mut self, view: &PartitionView, counters: &mut Counters) -> Vec<Lost> {
         self.known = true;
         let mut lost = Vec::new();
         let mut found = BTreeMap::new();
@@ -165,7 +171,7 @@ impl Members {
     }
 
     /// The nodes that just fell silent.
-    pub fn silent(&mut self, now_ms: u64) -> Vec<Lost> {
+    pub(super) fn silent(&mut self, now_ms: u64) -> Vec<Lost> {
         let mut lost = Vec::new();
         for member in self.nodes.values_mut() {
             if member.heard.is_some() && !member.lost && !member.spoke_within(NODE_SILENT_MS, now_ms) {
@@ -177,7 +183,7 @@ impl Members {
     }
 
     /// The links that have to change: `linked` are those that stand.
-    pub fn links(&mut self, linked: &mut BTreeMap<Source, String>, now_ms: u64) -> Vec<MeshCommand> {
+    pub(super) fn links(&mut self, linked: &mut BTreeMap<Source, String>, now_ms: u64) -> Vec<MeshCommand> {
         let mut commands = Vec::new();
         let wanted: BTreeMap<Source, String> = self
             .nodes
@@ -211,7 +217,7 @@ impl Members {
     }
 
     /// The source speaks: its node, if it is the current incarnation of one that the registry counts as alive.
-    pub fn hear(&mut self, peer: Source, now_ms: u64, counters: &mut Counters) -> Option<NodeId> {
+    pub(super) fn hear(&mut self, peer: Source, now_ms: u64, counters: &mut Counters) -> Option<NodeId> {
         let Some((node, member)) = self.nodes.iter_mut().find(|(_, member)| member.record.source == peer) else {
             counters.mesh_unknown += 1;
             return None;
@@ -225,7 +231,7 @@ impl Members {
     }
 
     /// Keeps the node's census; returns whom it listed before, or `None` when the census is of no use.
-    pub fn census(
+    pub(super) fn census(
         &mut self,
         node: NodeId,
         census: &mut Census,

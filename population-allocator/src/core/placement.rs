@@ -11,7 +11,7 @@ use chunk_sync::records::{IslandRecord, PlanRecord};
 
 /// What keeps a player from a seat.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Obstacle {
+pub(super) enum Obstacle {
     /// All islands are full up to design, and the planner may still open one.
     OpensSoon,
     /// All islands are at their cap, or the wished one is.
@@ -22,7 +22,7 @@ pub enum Obstacle {
 
 /// Who wants a seat.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Applicant {
+pub(super) struct Applicant {
     /// The player.
     pub player: PlayerId,
     /// The island that the player asks for.
@@ -30,7 +30,7 @@ pub struct Applicant {
 }
 
 /// Picks the island; `inherited` are seats that may be taken without the ledger's knowledge.
-pub fn island<'p>(
+pub(super) fn island<'p>(
     plan: &'p PlanRecord,
     ledger: &Ledger,
     inherited: impl Fn(IslandId) -> u32,
@@ -61,7 +61,7 @@ pub fn island<'p>(
 }
 
 /// The nodes of an island that a ticket lists, the best first; none when no live node lets newcomers in.
-pub fn nodes(
+pub(super) fn nodes(
     island: &IslandRecord,
     members: &Members,
     ledger: &Ledger,

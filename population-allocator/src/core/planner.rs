@@ -12,7 +12,7 @@ use chunk_sync::records::{IslandRecord, PlanRecord};
 
 /// What the planner looks at besides the plan before.
 #[derive(Clone, Debug)]
-pub struct Situation<'a> {
+pub(super) struct Situation<'a> {
     /// What operators want.
     pub policy: &'a Policy,
     /// Nodes that should be there, in ascending order.
@@ -29,7 +29,7 @@ pub struct Situation<'a> {
 
 /// What the planner says.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Decision {
+pub(super) struct Decision {
     /// The next plan, if anything changes.
     pub plan: Option<PlanRecord>,
     /// What each step did, or why it did nothing.
@@ -37,12 +37,12 @@ pub struct Decision {
 }
 
 /// Seats up to design that are free on an island with this population.
-pub fn free_seats(design: u32, population: u32) -> u64 {
+pub(super) fn free_seats(design: u32, population: u32) -> u64 {
     u64::from(design.saturating_sub(population))
 }
 
 /// Decides.
-pub fn decide(parent: &PlanRecord, situation: &Situation<'_>) -> Decision {
+pub(super) fn decide(parent: &PlanRecord, situation: &Situation<'_>) -> Decision {
     let mut islands = parent.islands.clone();
     let mut reasons = vec![
         apply_policy(&mut islands, situation.policy),

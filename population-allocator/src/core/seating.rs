@@ -120,7 +120,7 @@ impl AllocatorCore {
     /// Picks island and nodes.
     fn place(&self, applicant: Applicant, now_ms: u64) -> Result<(IslandId, Vec<(NodeId, String)>), Outcome> {
         let Some(plan) = self.book.plan() else { return Err(Outcome::Waits(RejectCode::StoreAway)) };
-        let inherited = |island| self.authority.inherited(island, now_ms);
+        let inherited = |island| self.authority.inherited(island);
         let picked =
             placement::island(plan, &self.ledger, inherited, self.config.policy.islands_max, applicant);
         let island = match picked {

@@ -70,7 +70,8 @@ impl NodeCore {
                 let claim = &mut chunk.claim;
                 let needed = claim.needed_until_ms > now_ms;
                 let check = claim.held && now_ms >= claim.next_check_ms;
-                if !claim.busy && (needed != claim.held || check) && due.len() + under_way < CLAIM_COMMITS_MAX {
+                if !claim.busy && (needed != claim.held || check) && due.len() + under_way < CLAIM_COMMITS_MAX
+                {
                     claim.busy = true;
                     due.push((index, PartitionKey::chunk(WORLD, island.id, chunk.pos)));
                 }

@@ -98,7 +98,11 @@ impl NodeCore {
             }
             (Role::Mine(_), None) => self.drop_creature(island, index, nth, Role::Unowned(now)),
             (Role::Releasing(to, ..), Some(winner)) if winner != to => {
-                let role = if winner == me { Role::Unowned(now) } else { self.say_release(island, index, nth, winner) };
+                let role = if winner == me {
+                    Role::Unowned(now)
+                } else {
+                    self.say_release(island, index, nth, winner)
+                };
                 self.islands[island].chunks[index].creatures[nth].role = role;
             }
             (Role::Releasing(to, _, said), Some(_)) if now.since(said) >= RELEASE_EVERY_TICKS => {
@@ -114,7 +118,8 @@ impl NodeCore {
             }
             (Role::Unowned(since), Some(winner)) if winner == me => {
                 let alone = chunk.claim.claimants.len() == 1;
-                if chunk.claim.is_held() && (alone || now.since(since) >= UNOWNED_TICKS && self.nobody_has(island, index, nth))
+                if chunk.claim.is_held()
+                    && (alone || now.since(since) >= UNOWNED_TICKS && self.nobody_has(island, index, nth))
                 {
                     let state = self.islands[island].chunks[index].creatures[nth].state;
                     let epoch = Epoch(self.islands[island].chunks[index].claim.epoch as u32);
@@ -153,7 +158,8 @@ impl NodeCore {
         if state.walking {
             let from = state.pose.place(pos);
             let angle = f32::from(state.pose.heading()) * std::f32::consts::TAU / 256.0;
-            let (dx, dy) = ((angle.cos() * STEP_QUANTA).round() as i32, (angle.sin() * STEP_QUANTA).round() as i32);
+            let (dx, dy) =
+                ((angle.cos() * STEP_QUANTA).round() as i32, (angle.sin() * STEP_QUANTA).round() as i32);
             let to = Place { x: from.x + dx, y: from.y + dy };
             // It stays in the chunk it was born with, and on land unless it was born in water.
             let stuck = !self.islands[island].tile(from).is_walkable();
@@ -171,10 +177,23 @@ impl NodeCore {
     }
 
     /// Makes the creature this node's.
-    fn adopt_creature(&mut self, island: usize, index: usize, nth: usize, epoch: Epoch, state: CreatureState) {
+    fn adopt_creature(
+        &mut self,
+        island: usize,
+        index: usize,
+        nth: usize,
+        epoch: Epoch,
+        state: CreatureState,
+    ) {
         let chunk = &mut self.islands[island].chunks[index];
         let creature = &mut chunk.creatures[nth];
-        let who = Who { entity: creature.entity, epoch, kind: EntityKind::Creature, look: nth as u8, name: "".into() };
+        let who = Who {
+            entity: creature.entity,
+            epoch,
+            kind: EntityKind::Creature,
+            look: nth as u8,
+            name: "".into(),
+        };
         let Some(slot) = chunk.own.enter(who, state.pose, self.now) else { return };
         (creature.epoch, creature.state, creature.role) = (epoch, state, Role::Mine(slot));
         self.counters.adopted += 1;
@@ -241,7 +260,14 @@ impl NodeCore {
     }
 
     /// Another source's roster lists a creature.
-    pub(super) fn creature_seen(&mut self, island: usize, index: usize, entity: EntityId, epoch: Epoch, source: Source) {
+    pub(super) fn creature_seen(
+        &mut self,
+        island: usize,
+        index: usize,
+        entity: EntityId,
+        epoch: Epoch,
+        source: Source,
+    ) {
         let chunk = &self.islands[island].chunks[index];
         let Some(nth) = chunk.creatures.iter().position(|c| c.entity == entity) else { return };
         let creature = &chunk.creatures[nth];
@@ -261,7 +287,8 @@ impl NodeCore {
         let chunk = &mut self.islands[island].chunks[index];
         let entity = chunk.creatures[nth].entity;
         let ghost = chunk.ghost_at(source).ok().map(|at| &chunk.ghosts[at]);
-        let pose = ghost.and_then(|g| g.slots().iter().find(|(_, who, _)| who.entity == entity).map(|(.., pose)| pose));
+        let pose = ghost
+            .and_then(|g| g.slots().iter().find(|(_, who, _)| who.entity == entity).map(|(.., pose)| pose));
         let creature = &mut chunk.creatures[nth];
         match pose {
             Some(pose) => creature.state = CreatureState { pose, ..CreatureState::default() },
@@ -272,7 +299,9 @@ impl NodeCore {
     /// Entities that this node owns, with the epoch of its right to each: for checks that nobody else does.
     pub fn owned(&self) -> impl Iterator<Item = (IslandId, ChunkPos, EntityId, Epoch, Pose)> {
         let chunks = self.islands.iter().flat_map(|i| i.chunks.iter().map(|c| (i.id, c)));
-        chunks.flat_map(|(id, c)| c.own.slots().iter().map(move |(_, w, pose)| (id, c.pos, w.entity, w.epoch, pose)))
+        chunks.flat_map(|(id, c)| {
+            c.own.slots().iter().map(move |(_, w, pose)| (id, c.pos, w.entity, w.epoch, pose))
+        })
     }
 
     /// Entities of others as this node shows them, with their source.

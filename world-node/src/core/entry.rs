@@ -49,10 +49,12 @@ impl NodeCore {
         }
         let bytes = hello.ticket.as_deref().ok_or(RejectCode::TicketForged)?;
         let ticket =
-            Ticket::check(bytes, &self.config.keys, self.now_ms, self.config.node).map_err(|error| match error {
-                TicketError::Forged => RejectCode::TicketForged,
-                TicketError::Expired => RejectCode::TicketExpired,
-                TicketError::Elsewhere => RejectCode::TicketElsewhere,
+            Ticket::check(bytes, &self.config.keys, self.now_ms, self.config.node).map_err(|error| {
+                match error {
+                    TicketError::Forged => RejectCode::TicketForged,
+                    TicketError::Expired => RejectCode::TicketExpired,
+                    TicketError::Elsewhere => RejectCode::TicketElsewhere,
+                }
             })?;
         let island = self.island_at(ticket.island).ok_or(RejectCode::TicketElsewhere)?;
         Ok((ticket, island, hello.features.iter().any(|f| f == FEATURE_LAND), protocol))
@@ -60,7 +62,8 @@ impl NodeCore {
 
     /// The player's partition came: commit to the session, or say why not.
     pub(super) fn player_loaded(&mut self, conn: ConnId, player: PlayerId, answer: StoreAnswer) {
-        let Some(session) = self.sessions.get_mut(conn).filter(|s| s.stage == Stage::Taking && s.player == player)
+        let Some(session) =
+            self.sessions.get_mut(conn).filter(|s| s.stage == Stage::Taking && s.player == player)
         else {
             return;
         };
@@ -71,8 +74,11 @@ impl NodeCore {
         let epoch = view.epoch(EPOCH_SESSION) + 1;
         session.epoch = Epoch(epoch as u32);
         let number = session.ticket_number;
-        let record =
-            SessionRecord { source: self.config.source, epoch: session.epoch, island: self.islands[session.island].id };
+        let record = SessionRecord {
+            source: self.config.source,
+            epoch: session.epoch,
+            island: self.islands[session.island].id,
+        };
         self.tell_older_holder(player, &view, Epoch(epoch as u32));
         self.store.commit(Ask::TakeSession(conn, player), PartitionKey::player(player), |commit| {
             let commit = commit
@@ -97,12 +103,14 @@ impl NodeCore {
 
     /// The commit came back: the session is this node's, or somebody was faster.
     pub(super) fn session_taken(&mut self, conn: ConnId, player: PlayerId, answer: StoreAnswer) {
-        let took = self.peers.took.iter().position(|(_, _, p)| *p == player).map(|at| self.peers.took.remove(at));
+        let took =
+            self.peers.took.iter().position(|(_, _, p)| *p == player).map(|at| self.peers.took.remove(at));
         let done = matches!(answer, StoreAnswer::Committed(CommitOutcome::Done { .. }));
         if done && let Some((topic, message, _)) = took {
             self.say_direct(topic, &message);
         }
-        let Some(session) = self.sessions.get_mut(conn).filter(|s| s.stage == Stage::Taking && s.player == player)
+        let Some(session) =
+            self.sessions.get_mut(conn).filter(|s| s.stage == Stage::Taking && s.player == player)
         else {
             return;
         };

@@ -104,7 +104,8 @@ impl NodeCore {
             Due::Moved(told) => {
                 header.view = Some(session.interest.centre);
                 for change in session.interest.diff(Some(told)) {
-                    let (Change::Enter(pos, rate) | Change::Stay(pos, rate) | Change::Retune(pos, rate)) = change
+                    let (Change::Enter(pos, rate) | Change::Stay(pos, rate) | Change::Retune(pos, rate)) =
+                        change
                     else {
                         continue;
                     };

@@ -86,7 +86,9 @@ impl Chunk {
 
     /// Blocks for somebody who had the roster and now wants the positions at `rate`.
     pub(super) fn retune(&mut self, rate: Rate, now: Tick, parts: &mut Vec<Bytes>) {
-        parts.extend(self.blocks.iter().filter(|(s, _)| *s == StreamId::Roster).map(|(_, bytes)| bytes.clone()));
+        parts.extend(
+            self.blocks.iter().filter(|(s, _)| *s == StreamId::Roster).map(|(_, bytes)| bytes.clone()),
+        );
         parts.extend(self.own.motion_snapshot(rate, now));
         for ghost in &mut self.ghosts {
             parts.extend(ghost.motion_snapshot(rate, now));

@@ -67,7 +67,9 @@ impl NodeCore {
     pub(super) fn follow_views(&mut self) {
         let mut walked = std::mem::take(&mut self.sessions.walked);
         for conn in walked.drain(..) {
-            let Some(session) = self.sessions.get_mut(conn).filter(|s| s.stage == Stage::Inside) else { continue };
+            let Some(session) = self.sessions.get_mut(conn).filter(|s| s.stage == Stage::Inside) else {
+                continue;
+            };
             let view = session.interest.follow(session.place);
             if view != session.interest {
                 let before = std::mem::replace(&mut session.interest, view);
@@ -96,7 +98,9 @@ impl NodeCore {
                 island.chunks[to].own.step(session.slot, pose, self.now);
                 continue;
             }
-            let Some(who) = island.chunks[session.chunk].own.slots().who(session.slot).cloned() else { continue };
+            let Some(who) = island.chunks[session.chunk].own.slots().who(session.slot).cloned() else {
+                continue;
+            };
             // The new chunk first: nobody may see the player nowhere. A full chunk lets nobody in.
             if let Some(slot) = island.chunks[to].own.enter(who, pose, self.now) {
                 island.chunks[session.chunk].own.leave(session.slot, self.now);

@@ -187,12 +187,16 @@ impl NodeCore {
 
     /// Takes a message of another member, whatever it is. Garbage is counted and dropped.
     pub(super) fn take_mesh(&mut self, peer: Source, topic: &[u8], body: &Bytes, now_ms: u64) {
-        if !matches!(self.standing, Standing::Serving | Standing::Revalidating) || self.peers.get(peer).is_none() {
+        if !matches!(self.standing, Standing::Serving | Standing::Revalidating)
+            || self.peers.get(peer).is_none()
+        {
             return;
         }
         let now = Tick::at_ms(now_ms);
         let understood = match Topic::parse(topic) {
-            Some(Topic::Chunk(island, chunk, stream)) => self.take_block(peer, (island, chunk, stream), body, now),
+            Some(Topic::Chunk(island, chunk, stream)) => {
+                self.take_block(peer, (island, chunk, stream), body, now)
+            }
             Some(Topic::Heartbeat) => self.take_heartbeat(peer, body, now),
             Some(Topic::Direct(source)) if source == self.config.source => self.take_direct(peer, body),
             Some(Topic::Census) => Some(()),
@@ -411,7 +415,12 @@ impl NodeCore {
         streams.dedup();
         let newest = streams.into_iter().map(|(island, index, stream)| {
             let chunk = &self.islands[island].chunks[index];
-            Newest { i: self.islands[island].id, c: chunk.pos, s: stream.index(), n: chunk.own.number(stream).0 }
+            Newest {
+                i: self.islands[island].id,
+                c: chunk.pos,
+                s: stream.index(),
+                n: chunk.own.number(stream).0,
+            }
         });
         let newest = newest.collect();
         let mut wants = Vec::new();

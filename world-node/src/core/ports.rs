@@ -75,7 +75,8 @@ impl Phase {
 
     /// The label in metrics.
     pub fn label(self) -> &'static str {
-        ["store", "moves", "creatures", "admission", "publish", "interest", "fan_out", "census"][self as usize]
+        ["store", "moves", "creatures", "admission", "publish", "interest", "fan_out", "census"]
+            [self as usize]
     }
 }
 

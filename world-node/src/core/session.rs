@@ -1,7 +1,7 @@
 //! Sessions of this node: one per connection that said `Hello`, from the ticket to the last byte.
 
-use super::island::Island;
 use super::NodeCore;
+use super::island::Island;
 use chunk_sync::ids::{ConnId, Epoch, PlayerId};
 use chunk_sync::interest::Interest;
 use chunk_sync::limits::{CLIENT_FRAMES_PER_TICK_MAX, SILENT_MS_MAX, WALK_SAVED_MS_MAX};
@@ -174,7 +174,11 @@ impl Sessions {
             inside += 1;
             let chunk = &islands[session.island].chunks[session.chunk];
             let who = chunk.own.slots().who(session.slot).expect("a session inside has a slot");
-            assert_eq!((who.entity, who.epoch), (session.player.into(), session.epoch), "the slot is the player's");
+            assert_eq!(
+                (who.entity, who.epoch),
+                (session.player.into(), session.epoch),
+                "the slot is the player's"
+            );
             assert!(session.interest.rate(session.place.chunk()).is_some(), "players see where they stand");
         }
         assert_eq!(inside, self.inside);

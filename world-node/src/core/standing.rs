@@ -183,7 +183,9 @@ impl NodeCore {
                 self.register.retry_ms = self.now_ms + RETRY_MS;
             }
             (RegisterAsk::Renew(false), None, _) => self.register.renew_ms = self.now_ms + RETRY_MS,
-            (RegisterAsk::Registry(asked_ms), _, StoreAnswer::Loaded(view)) => self.registry_loaded(asked_ms, &view),
+            (RegisterAsk::Registry(asked_ms), _, StoreAnswer::Loaded(view)) => {
+                self.registry_loaded(asked_ms, &view)
+            }
             (RegisterAsk::Plan, _, StoreAnswer::Loaded(view)) => self.plan_loaded(&view),
             (RegisterAsk::Takeover(source), Some(true), _) => {
                 self.counters.takeovers += 1;
@@ -227,9 +229,10 @@ impl NodeCore {
 
     /// A node that was silent for a whole lease, and whose lease the store calls expired, is declared dead.
     fn take_over_if_dead(&mut self, record: &NodeRecord, view: &PartitionView) {
-        let silent = self.peers.get(record.source).is_some_and(|p| {
-            self.now_ms.saturating_sub(p.heard_ms) > NODE_LEASE_MS
-        });
+        let silent = self
+            .peers
+            .get(record.source)
+            .is_some_and(|p| self.now_ms.saturating_sub(p.heard_ms) > NODE_LEASE_MS);
         let lease = view.leases.get(lease_name(record.source).as_str());
         if self.standing != Standing::Serving || !silent || lease.is_some_and(|l| !l.expired(view.store_ms)) {
             return;

@@ -49,7 +49,12 @@ impl Desk {
     }
 
     fn enter(&mut self, id: u64, epoch: u32, place: Place) -> u16 {
-        let who = Who { entity: EntityId(id), epoch: Epoch(epoch), name: format!("p{id}").into(), ..Who::default() };
+        let who = Who {
+            entity: EntityId(id),
+            epoch: Epoch(epoch),
+            name: format!("p{id}").into(),
+            ..Who::default()
+        };
         self.publisher.enter(who, Pose::new(place, 0), self.now).unwrap()
     }
 
@@ -106,9 +111,15 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let desks =
-            SOURCES.iter().flat_map(|s| CHUNKS.map(|c| Desk::new(*s, c))).collect();
-        Self { random: stream(seed, "world"), desks, beings: Vec::new(), stale: Vec::new(), next: 1, tick: 70_000 }
+        let desks = SOURCES.iter().flat_map(|s| CHUNKS.map(|c| Desk::new(*s, c))).collect();
+        Self {
+            random: stream(seed, "world"),
+            desks,
+            beings: Vec::new(),
+            stale: Vec::new(),
+            next: 1,
+            tick: 70_000,
+        }
     }
 
     fn somewhere(&mut self, desk: usize) -> Place {
@@ -226,7 +237,8 @@ fn any_cut_or_flipped_byte_is_an_error_or_a_view_but_never_a_panic() {
             let _ = (replica.frame(&header(70_001), &bad), skim.frame(&header(70_001), &bad));
             replica.invariants();
             let cut = &good[..at];
-            let (by_replica, by_skim) = (replica.frame(&header(70_001), cut), skim.frame(&header(70_001), cut));
+            let (by_replica, by_skim) =
+                (replica.frame(&header(70_001), cut), skim.frame(&header(70_001), cut));
             assert_eq!(by_replica.is_ok(), by_skim.is_ok());
             replica.invariants();
         }
@@ -247,13 +259,18 @@ fn a_hole_in_any_stream_is_a_gap() {
     for readers in [begun(), begun()] {
         let (mut replica, mut skim) = readers;
         // A delta of a roster that nobody ever stated.
-        assert!(matches!(replica.frame(&header(70_000), &opening), Err(ReplicaError::Gap { have: None, .. })));
+        assert!(matches!(
+            replica.frame(&header(70_000), &opening),
+            Err(ReplicaError::Gap { have: None, .. })
+        ));
         assert!(matches!(skim.frame(&header(70_000), &opening), Err(ReplicaError::Gap { have: None, .. })));
         let snapshot = Desk::snapshot(&mut desk);
         replica.frame(&header(70_002), &snapshot).unwrap();
         skim.frame(&header(70_002), &snapshot).unwrap();
         // Known already, then one that skips a number.
-        for (frame, stream) in [(&lost[1], StreamId::Motion(Rate::R1)), (&lost[0], StreamId::Motion(Rate::R1))] {
+        for (frame, stream) in
+            [(&lost[1], StreamId::Motion(Rate::R1)), (&lost[0], StreamId::Motion(Rate::R1))]
+        {
             let mut again = Replica::new();
             again.begin(&welcome());
             again.frame(&header(70_002), &snapshot).unwrap();

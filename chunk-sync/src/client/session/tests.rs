@@ -114,7 +114,10 @@ fn through_the_allocator_to_a_node_and_in() {
     assert_eq!(outputs(&mut client), [ClientOutput::Dial("door:7000".to_owned())]);
     assert_eq!(client.phase(), Phase::Allocator);
     let first = hello(&mut client, 5);
-    assert_eq!((first.name.as_deref(), first.ticket.is_none(), first.version()), (Some("Mara"), true, Some(1)));
+    assert_eq!(
+        (first.name.as_deref(), first.ticket.is_none(), first.version()),
+        (Some("Mara"), true, Some(1))
+    );
     // Byte by byte, as a slow network would bring it.
     seat(&["n1:1", "n2:1"]).iter().for_each(|byte| client.handle_bytes(&[*byte], 6, &mut view));
     assert_eq!((dialled(&mut client).as_deref(), client.phase()), (Some("n1:1"), Phase::Node));
@@ -157,7 +160,8 @@ fn nodes_are_tried_in_order_then_the_allocator_again() {
 
 #[test]
 fn attempts_end_and_take_longer_each_time() {
-    let mut client = Client::new(ClientConfig { attempts_max: 5, ..ClientConfig::new("door:7000", "Mara") }, 0);
+    let mut client =
+        Client::new(ClientConfig { attempts_max: 5, ..ClientConfig::new("door:7000", "Mara") }, 0);
     let (mut now, mut waits) = (0, Vec::new());
     while client.phase() != Phase::Ended {
         client.handle_closed(now);

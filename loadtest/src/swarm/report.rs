@@ -1,0 +1,291 @@
+//! What a swarm measured: the window's figures as JSON and as a summary.
+//!
+//! Called by the run. It computes and formats; the numbers are taken by whom they belong to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::bot::{Bot, Entered};
+use super::engine::{Engine, Traffic};
+use super::limits::LATE_P99_MS_MAX;
+use super::{SwarmArgs, SwarmError};
+use crate::cpu::{self, Machine, MachineCpu};
+use crate::pace::LateMs;
+
+/// Everything that grows, at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Snapshot {
+    pub(super) at: Duration,
+    pub(super) updates: u64,
+    pub(super) traffic: Traffic,
+    pub(super) cpu_s: f64,
+    machine: MachineCpu,
+}
+
+impl Snapshot {
+    pub(super) fn take(engine: &Engine) -> Result<Self, SwarmError> {
+        Ok(Self {
+            at: engine.elapsed(),
+            updates: engine.updates(),
+            traffic: engine.traffic,
+            cpu_s: cpu::own_process_cpu_s(),
+            machine: cpu::machine_cpu()?,
+        })
+    }
+}
+
+/// Latencies in milliseconds, from the intended send of a step to its sight.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct LatencyMs {
+    /// Median.
+    pub p50: f64,
+    /// 95th percentile.
+    pub p95: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+impl LatencyMs {
+    fn of(us: &Histogram<u64>) -> Self {
+        let ms = |us: u64| us as f64 / 1_000.0;
+        let at = |q| ms(us.value_at_quantile(q));
+        Self { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: ms(us.max()) }
+    }
+}
+
+/// How many other players the reading bots see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct SeenPerBot {
+    /// By the bot that sees the fewest.
+    pub min: usize,
+    /// By the median bot.
+    pub p50: usize,
+}
+
+impl SeenPerBot {
+    fn of(mut seen: Vec<usize>) -> Self {
+        seen.sort_unstable();
+        let min = seen.first().copied().unwrap_or(0);
+        let p50 = seen.get(seen.len() / 2).copied().unwrap_or(0);
+        Self { min, p50 }
+    }
+}
+
+/// The result of a swarm. Traffic, latencies, lateness and CPU are those of the window; disconnects, errors and
+/// refusals those of the whole run; connected, islands, chunks and what is seen are taken at the window's end.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// What the bots did.
+    pub behaviour: &'static str,
+    /// Bots that were to come.
+    pub bots: u32,
+    /// Bots that were in at the end.
+    pub connected: usize,
+    /// Sessions of reading bots that ended before the swarm left.
+    pub disconnects: u64,
+    /// The same of bots that never read.
+    pub never_reader_disconnects: u64,
+    /// Times that a server broke the protocol.
+    pub errors: u64,
+    /// The first few of those.
+    pub error_texts: Vec<String>,
+    /// Refusals by reason.
+    pub rejected: BTreeMap<String, u64>,
+    /// Doors that didn't answer.
+    pub unreachable: u64,
+    /// Length of the window.
+    pub seconds: f64,
+    /// Time from the first bot's start to the window's.
+    pub join_s: f64,
+    /// Bots that decoded everything.
+    pub observers: usize,
+    /// Bots that read nothing once in.
+    pub never_readers: usize,
+    /// Islands that bots were on.
+    pub islands: usize,
+    /// Chunks that bots stood in.
+    pub chunks: usize,
+    /// Other players that each reading bot saw.
+    pub seen_per_bot: SeenPerBot,
+    /// Updates (one entity's position each) received.
+    pub updates_received: u64,
+    /// Bytes received.
+    pub bytes_received: u64,
+    /// Bytes received per update.
+    pub bytes_per_update: f64,
+    /// From a step's intended send to its sight in the near rings.
+    pub move_to_see_ms: LatencyMs,
+    /// The same further away, where updates are rarer.
+    pub move_to_see_far_ms: LatencyMs,
+    /// Steps whose sight was timed, near and far.
+    pub moves_seen: u64,
+    /// Steps seen that no bot remembers: put back, or very old.
+    pub moves_unmatched: u64,
+    /// Steps sent.
+    pub moves_sent: u64,
+    /// Steps left out, because they came too late or the socket was full.
+    pub moves_left_out: u64,
+    /// Steps that a node put back, whole run.
+    pub corrections: u64,
+    /// User + system time of the swarm.
+    pub client_cpu_s: f64,
+    /// The same as cores.
+    pub client_cpu_cores: f64,
+    /// What the whole machine did meanwhile, cores, stolen time included.
+    pub machine_busy_cores: f64,
+    /// How late the swarm's sends were against their intended times.
+    pub late_ms: LateMs,
+    /// The swarm was too slow itself (99th percentile over 20 ms).
+    pub late: bool,
+    /// The machine was full (over 0.9 of its cores).
+    pub saturated: bool,
+    /// Neither late nor saturated nor interrupted: the figures are the server's.
+    pub valid: bool,
+    /// Ctrl-C ended the run early.
+    pub interrupted: bool,
+    /// Where it was measured.
+    pub machine: Machine,
+}
+
+impl Report {
+    pub(super) fn new(
+        args: &SwarmArgs,
+        engine: &Engine,
+        before: &Snapshot,
+        after: &Snapshot,
+        interrupted: bool,
+    ) -> Self {
+        let machine = cpu::machine();
+        let seconds = (after.at - before.at).as_secs_f64().max(f64::MIN_POSITIVE);
+        let machine_busy_cores = (after.machine.busy_s - before.machine.busy_s) / seconds;
+        let client_cpu_s = after.cpu_s - before.cpu_s;
+        let late_ms = engine.lateness.summary();
+        let late = late_ms.p99 > LATE_P99_MS_MAX;
+        let saturated = cpu::is_saturated(machine_busy_cores, machine.cores);
+        let updates = after.updates - before.updates;
+        let bytes = after.traffic.bytes_received - before.traffic.bytes_received;
+        let tally = &engine.tally;
+        let seen = |(bot, entered): (&Bot, &Entered)| bot.eyes.others(entered.player);
+        let islands: BTreeSet<u32> = engine.bots_inside().map(|(_, entered)| entered.island).collect();
+        let chunks: BTreeSet<_> =
+            engine.bots_inside().filter_map(|(bot, e)| Some((e.island, bot.chunk()?))).collect();
+        Self {
+            behaviour: args.behaviour.name(),
+            bots: args.bots,
+            connected: engine.inside(),
+            disconnects: tally.disconnects,
+            never_reader_disconnects: tally.unread_disconnects,
+            errors: tally.errors,
+            error_texts: tally.error_texts.clone(),
+            rejected: tally.rejected.clone(),
+            unreachable: tally.unreachable,
+            seconds,
+            join_s: before.at.as_secs_f64(),
+            observers: engine.observers(),
+            never_readers: engine.never_readers(),
+            islands: islands.len(),
+            chunks: chunks.len(),
+            seen_per_bot: SeenPerBot::of(engine.bots_inside().filter_map(seen).collect()),
+            updates_received: updates,
+            bytes_received: bytes,
+            bytes_per_update: if updates == 0 { 0.0 } else { bytes as f64 / updates as f64 },
+            move_to_see_ms: LatencyMs::of(&engine.sight.near),
+            move_to_see_far_ms: LatencyMs::of(&engine.sight.far),
+            moves_seen: engine.sight.near.len() + engine.sight.far.len(),
+            moves_unmatched: engine.sight.unmatched,
+            moves_sent: after.traffic.moves_sent - before.traffic.moves_sent,
+            moves_left_out: after.traffic.moves_left_out - before.traffic.moves_left_out,
+            corrections: tally.corrections,
+            client_cpu_s,
+            client_cpu_cores: client_cpu_s / seconds,
+            machine_busy_cores,
+            late_ms,
+            late,
+            saturated,
+            valid: !late && !saturated && !interrupted,
+            interrupted,
+            machine,
+        }
+    }
+
+    fn write_troubles(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (reason, count) in &self.rejected {
+            writeln!(f, "  refused      {count} × {reason}")?;
+        }
+        if self.unreachable > 0 {
+            writeln!(f, "  unanswered   {} connections", self.unreachable)?;
+        }
+        for text in &self.error_texts {
+            writeln!(f, "  error        {text}")?;
+        }
+        for (is_so, doubt) in [
+            (self.interrupted, "interrupted: the window is shorter than asked for"),
+            (self.saturated, "saturated: the machine was full, the figures aren't comparable"),
+            (self.late, "late: the swarm was too slow itself, the figures are doubtful"),
+        ] {
+            if is_so {
+                writeln!(f, "  {doubt}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "swarm: {} of {} bots in, {}", self.connected, self.bots, self.behaviour)?;
+        writeln!(f, "  window       {:.2} s, after {:.1} s of joining", self.seconds, self.join_s)?;
+        writeln!(
+            f,
+            "  sessions     {} lost ({} more of {} never-readers), {} protocol errors, {} corrections",
+            self.disconnects,
+            self.never_reader_disconnects,
+            self.never_readers,
+            self.errors,
+            self.corrections
+        )?;
+        let SeenPerBot { min, p50 } = self.seen_per_bot;
+        writeln!(f, "  seen         {min} others at least, {p50} by the median bot")?;
+        writeln!(f, "  spread       {} islands, {} chunks", self.islands, self.chunks)?;
+        writeln!(
+            f,
+            "  received     {} updates, {} bytes, {:.2} bytes per update",
+            self.updates_received, self.bytes_received, self.bytes_per_update
+        )?;
+        for (what, ms) in [("move to see ", self.move_to_see_ms), ("  … far away", self.move_to_see_far_ms)]
+        {
+            let LatencyMs { p50, p95, p99, max } = ms;
+            writeln!(f, "  {what} p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms, max {max:.1} ms")?;
+        }
+        writeln!(
+            f,
+            "  moves        {} sent, {} left out, {} seen by {} observers, {} unmatched",
+            self.moves_sent, self.moves_left_out, self.moves_seen, self.observers, self.moves_unmatched
+        )?;
+        writeln!(
+            f,
+            "  CPU          {:.3} s = {:.3} cores of {:.2} busy",
+            self.client_cpu_s, self.client_cpu_cores, self.machine_busy_cores
+        )?;
+        let LateMs { p50, p99, max } = self.late_ms;
+        writeln!(f, "  sends late   p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms")?;
+        self.write_troubles(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seen_is_counted_over_all_who_look() {
+        assert_eq!(SeenPerBot::of(vec![9, 3, 8, 7, 9]), SeenPerBot { min: 3, p50: 8 });
+        assert_eq!(SeenPerBot::of(Vec::new()), SeenPerBot { min: 0, p50: 0 });
+    }
+}

@@ -1,0 +1,301 @@
+//! A few node cores in one thread: a store in memory, a channel that honours subscriptions, clients that decode
+//! everything they get. Faultless; the cluster simulation of `loadtest` does the faults.
+
+use bytes::Bytes;
+use chunk_sync::client::Replica;
+use chunk_sync::ids::{ConnId, IslandId, NodeId, PlayerId, Source};
+use chunk_sync::limits::{SERVER_FRAME_BYTES_MAX, TICK_MS};
+use chunk_sync::place::Place;
+use chunk_sync::records::{CLUSTER_PLAN, DOC_PLAN, IslandRecord, PlanRecord, WORLD, encode};
+use chunk_sync::store::{Commit, MemoryStore, PartitionKey, StoreOp, Token};
+use chunk_sync::ticket::{Ticket, TicketKey};
+use chunk_sync::wire::{Framer, Hello, Move, Reject, TickHeader, Welcome, control, control_frame, kind};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use world_node::core::{Backlog, ClientSink, MeshCommand, NodeConfig, NodeCore, Phase, Standing};
+
+/// What a client has got so far.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) welcome: Option<Welcome>,
+    pub(crate) reject: Option<Reject>,
+    pub(crate) replica: Option<Replica>,
+    pub(crate) correction: Option<Place>,
+    pub(crate) ack: u16,
+    pub(crate) resets: u32,
+    pub(crate) bytes: usize,
+    pub(crate) ticks: u32,
+    pub(crate) lands: usize,
+    pub(crate) pongs: u32,
+    pub(crate) closed: bool,
+    /// Pretends that nothing of what is sent is read any more.
+    pub(crate) stuck: bool,
+    backlog: usize,
+    stalled_since_ms: u64,
+    framer: Option<Framer>,
+}
+
+impl Seen {
+    fn take(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len();
+        let mut framer = self.framer.take().unwrap_or_else(|| Framer::new(SERVER_FRAME_BYTES_MAX));
+        let done = framer.feed(bytes, |kind, body| {
+            self.frame(kind, body);
+            ControlFlow::Continue(())
+        });
+        done.expect("a node sends whole frames");
+        self.framer = Some(framer);
+    }
+
+    fn frame(&mut self, kind: u8, body: &[u8]) {
+        match kind {
+            kind::WELCOME => self.welcome = Some(control(kind, body).expect("a welcome")),
+            kind::REJECT => self.reject = Some(control(kind, body).expect("a reject")),
+            kind::LAND => self.lands += 1,
+            kind::PONG => self.pongs += 1,
+            kind::TICK => {
+                let (header, blocks) = TickHeader::split(body).expect("a tick");
+                self.ticks += 1;
+                self.resets += u32::from(header.reset);
+                self.ack = header.ack;
+                self.correction = header.correction.or(self.correction);
+                let replica = self.replica.get_or_insert_with(Replica::new);
+                replica.apply(&header, blocks, |_| ()).expect("blocks in order");
+            }
+            other => panic!("frame of kind {other:#x}"),
+        }
+    }
+
+    /// Players in view.
+    pub(crate) fn players(&self) -> BTreeSet<u64> {
+        let replica = self.replica.iter().flat_map(Replica::entities);
+        replica.filter(|e| !e.id.is_born_with_land()).map(|e| e.id.0 - player(0).0).collect()
+    }
+}
+
+/// One node's clients.
+#[derive(Default)]
+pub(crate) struct Clients {
+    pub(crate) seen: BTreeMap<u32, Seen>,
+    pub(crate) phases: Vec<Phase>,
+    now_ms: u64,
+}
+
+impl ClientSink for Clients {
+    fn backlog(&self, conn: ConnId) -> Backlog {
+        let seen = &self.seen[&conn.0];
+        Backlog { bytes: seen.backlog, stalled_since_ms: seen.stalled_since_ms }
+    }
+
+    fn send(&mut self, conn: ConnId, header: &[u8], shared: &[Bytes]) {
+        let seen = self.seen.entry(conn.0).or_default();
+        assert!(!seen.closed, "nothing is sent after a close");
+        if seen.stuck {
+            if seen.backlog == 0 {
+                seen.stalled_since_ms = self.now_ms;
+            }
+            seen.backlog += header.len() + shared.iter().map(Bytes::len).sum::<usize>();
+            return;
+        }
+        seen.take(header);
+        shared.iter().for_each(|part| seen.take(part));
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        self.seen.entry(conn.0).or_default().closed = true;
+    }
+
+    fn phase_done(&mut self, phase: Phase) {
+        self.phases.push(phase);
+    }
+}
+
+impl Clients {
+    /// The client reads again: what waited is gone, as if it had been read at once but not looked at.
+    pub(crate) fn unstick(&mut self, conn: u32) {
+        let seen = self.seen.get_mut(&conn).expect("known client");
+        (seen.stuck, seen.backlog) = (false, 0);
+        seen.replica = None;
+    }
+}
+
+pub(crate) struct Node {
+    pub(crate) core: NodeCore,
+    pub(crate) clients: Clients,
+    subscribed: BTreeSet<Vec<u8>>,
+    connected: BTreeSet<Source>,
+    inbox: Vec<(Source, Vec<u8>, Bytes)>,
+}
+
+/// The whole town.
+pub(crate) struct Town {
+    pub(crate) now_ms: u64,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) store: MemoryStore,
+    tickets: u64,
+}
+
+pub(crate) fn key() -> TicketKey {
+    TicketKey { id: 1, secret: [7; 32] }
+}
+
+/// The `n`th player of these tests, with a number as an allocator would mint it.
+pub(crate) fn player(n: u64) -> PlayerId {
+    PlayerId(1 << 54 | 9 << 32 | n)
+}
+
+pub(crate) const ISLAND: IslandId = IslandId(1);
+
+impl Town {
+    /// `count` nodes that serve one island, up and knowing each other.
+    pub(crate) fn new(count: u32) -> Self {
+        let mut town = Self { now_ms: 1_000_000, nodes: Vec::new(), store: MemoryStore::new(0), tickets: 0 };
+        let plan = PlanRecord {
+            number: 1,
+            islands: vec![IslandRecord {
+                island: ISLAND,
+                design: 200,
+                cap: 300,
+                minimum: 60,
+                nodes: (1..=count).map(NodeId).collect(),
+            }],
+            reasons: Vec::new(),
+        };
+        let partition = PartitionKey::cluster(WORLD, CLUSTER_PLAN);
+        let commit = Commit::new(partition, Token(1)).absent(DOC_PLAN).put(DOC_PLAN, encode(&plan));
+        town.store.call(town.now_ms, &StoreOp::Commit(commit));
+        (1..=count).for_each(|n| town.start(n, n));
+        town.run(40);
+        assert!(town.nodes.iter().all(|n| n.core.standing() == Standing::Serving));
+        town
+    }
+
+    /// Starts node `node` as incarnation `source`.
+    pub(crate) fn start(&mut self, node: u32, source: u32) {
+        let config = NodeConfig {
+            node: NodeId(node),
+            source: Source(source),
+            seed: 5,
+            keys: vec![key()],
+            address: format!("node-{node}:1"),
+            mesh: format!("mesh-{source}"),
+        };
+        let core = NodeCore::new(config, self.now_ms);
+        self.nodes.push(Node {
+            core,
+            clients: Clients::default(),
+            subscribed: BTreeSet::new(),
+            connected: BTreeSet::new(),
+            inbox: Vec::new(),
+        });
+    }
+
+    pub(crate) fn ticket(&mut self, player: u64, name: &str) -> Ticket {
+        self.tickets += 1;
+        Ticket {
+            player: self::player(player),
+            island: ISLAND,
+            number: self.tickets,
+            expires_ms: self.now_ms + 30_000,
+            nodes: (1..=8).map(NodeId).collect(),
+            name: name.to_owned(),
+        }
+    }
+
+    /// A client of node `at` (by place in the list) with connection `conn` says `Hello` with this ticket.
+    pub(crate) fn hello(&mut self, at: usize, conn: u32, ticket: &[u8]) {
+        let hello = Hello {
+            min: 1,
+            max: 1,
+            features: vec!["land".to_owned()],
+            ticket: Some(ticket.to_vec()),
+            ..Hello::default()
+        };
+        let frame = control_frame(kind::HELLO, &hello);
+        self.nodes[at].clients.seen.insert(conn, Seen::default());
+        let now_ms = self.now_ms;
+        self.nodes[at].core.handle_hello(ConnId(conn), &frame[5..], now_ms);
+    }
+
+    /// Player `player` enters at a node and is inside after a few ticks.
+    pub(crate) fn enter(&mut self, at: usize, conn: u32, player: u64) {
+        let ticket = self.ticket(player, &format!("p{player}")).sign(&key());
+        self.hello(at, conn, &ticket);
+    }
+
+    pub(crate) fn send(&mut self, at: usize, conn: u32, bytes: &[u8]) {
+        let now_ms = self.now_ms;
+        self.nodes[at].core.handle_client_bytes(ConnId(conn), bytes, now_ms);
+    }
+
+    pub(crate) fn walk(&mut self, at: usize, conn: u32, sequence: u16, place: Place) {
+        self.send(at, conn, &Move { sequence, place, heading: 9 }.frame());
+    }
+
+    pub(crate) fn seen(&self, at: usize, conn: u32) -> &Seen {
+        &self.nodes[at].clients.seen[&conn]
+    }
+
+    pub(crate) fn place(&self, at: usize, conn: u32) -> Place {
+        let welcome = self.seen(at, conn).welcome.as_ref().expect("inside");
+        Place { x: welcome.x, y: welcome.y }
+    }
+
+    /// Runs ticks; what nodes say arrives before the next one.
+    pub(crate) fn run(&mut self, ticks: u32) {
+        for _ in 0..ticks {
+            self.now_ms += TICK_MS;
+            for at in 0..self.nodes.len() {
+                self.tick(at);
+            }
+        }
+    }
+
+    /// One tick of one node.
+    pub(crate) fn tick(&mut self, at: usize) {
+        let now_ms = self.now_ms;
+        let node = &mut self.nodes[at];
+        node.clients.now_ms = now_ms;
+        for (peer, topic, body) in std::mem::take(&mut node.inbox) {
+            node.core.handle_mesh(peer, &topic, body, now_ms);
+        }
+        node.core.tick(now_ms, &mut node.clients);
+        node.core.invariants();
+        loop {
+            let mut asked = Vec::new();
+            node.core.drain_requests(&mut |id, op| asked.push((id, op)));
+            if asked.is_empty() {
+                break;
+            }
+            for (id, op) in asked {
+                let answer = self.store.call(now_ms, &op);
+                node.core.handle_answer(id, answer, now_ms);
+            }
+        }
+        let mut commands = Vec::new();
+        node.core.drain_mesh(&mut |command| commands.push(command));
+        let from = node.core.source();
+        for command in commands {
+            let node = &mut self.nodes[at];
+            match command {
+                MeshCommand::Connect(source, _) => drop(node.connected.insert(source)),
+                MeshCommand::Disconnect(source) => drop(node.connected.remove(&source)),
+                MeshCommand::Remake(_) => (),
+                MeshCommand::Subscribe(topic) => drop(node.subscribed.insert(topic.to_vec())),
+                MeshCommand::Unsubscribe(topic) => drop(node.subscribed.remove(&topic[..])),
+                MeshCommand::Publish(topic, body) => {
+                    for other in &mut self.nodes {
+                        if other.connected.contains(&from) && other.subscribed.contains(&topic[..]) {
+                            other.inbox.push((from, topic.to_vec(), body.clone()));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts bytes into a node's inbox as if `peer` had published them.
+    pub(crate) fn inject(&mut self, at: usize, peer: Source, topic: &[u8], body: Vec<u8>) {
+        self.nodes[at].inbox.push((peer, topic.to_vec(), body.into()));
+    }
+}
