@@ -172,7 +172,7 @@ impl AllocatorCore {
         match asked {
             Asked::Registry => self.handle_registry(answer, now_ms),
             Asked::Membership => {
-                self.authority.handle_commit(&answer, now_ms);
+                self.authority.handle_commit(&answer, &self.members, now_ms);
                 self.retry_joins(now_ms);
             }
             Asked::Leave => self.authority.handle_leave(),
@@ -288,8 +288,7 @@ impl AllocatorCore {
     }
 
     fn refresh_inherited(&mut self, now_ms: u64) {
-        let members = &self.members;
-        self.authority.refresh_inherited(now_ms, |source| members.is_unheard(source));
+        self.authority.refresh_inherited(&self.members, now_ms);
     }
 
     fn taken(&self, island: IslandId) -> u32 {

@@ -198,3 +198,36 @@ impl PartitionState for Partition {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::WorldId;
+    use crate::store::{Commit, CommitOutcome, Token};
+
+    #[test]
+    fn faults_are_what_they_say() {
+        let key = || PartitionKey::cluster(WorldId(1), "keys");
+        let put = |token| StoreOp::Commit(Commit::new(key(), Token(token)).put("doc", "value"));
+        let load = StoreOp::Load { partition: key() };
+        let mut store = MemoryStore::new(0);
+        let mut newest = |fault, op: &StoreOp| {
+            store.set_fault(fault);
+            let said = store.call(5, op);
+            store.set_fault(MemoryFault::None);
+            match store.call(5, &load) {
+                StoreAnswer::Loaded(view) => (said, view.token),
+                other => panic!("{other:?}"),
+            }
+        };
+        let failed = StoreAnswer::Failed;
+        assert_eq!(newest(MemoryFault::Away, &put(1)), (failed(StoreFault::Away), Token::NONE));
+        assert_eq!(newest(MemoryFault::Full, &put(1)), (failed(StoreFault::Full), Token::NONE));
+        assert_eq!(newest(MemoryFault::LosesAnswers, &put(1)), (failed(StoreFault::TimedOut), Token(1)));
+        assert_eq!(newest(MemoryFault::Away, &load).0, failed(StoreFault::Away));
+        assert!(matches!(newest(MemoryFault::Full, &load).0, StoreAnswer::Loaded(_)));
+        // The lost answer is had by asking again.
+        let done = CommitOutcome::Done { token: Token(1), previous: Token::NONE, store_ms: 5 };
+        assert_eq!(newest(MemoryFault::None, &put(1)).0, StoreAnswer::Committed(done));
+    }
+}

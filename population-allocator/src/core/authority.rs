@@ -7,6 +7,7 @@
 //! that includes it; so a successor never repeats a number and keeps the seats free that it can't see.
 
 use super::ledger::Ledger;
+use super::members::Members;
 use super::ports::Counters;
 use super::requests::{Asked, Requests};
 use crate::limits::{
@@ -82,16 +83,17 @@ struct Legacy {
 }
 
 impl Legacy {
-    /// Forgets what is over: tickets by time, players once their node has spoken or was replaced.
-    fn refresh(&mut self, now_ms: u64, is_unheard: impl Fn(Source) -> bool) {
+    /// Forgets what is over: tickets once they have expired and every node has spoken since, players once their node
+    /// has spoken or was replaced; everything once a grace is over.
+    fn refresh(&mut self, now_ms: u64, members: &Members) {
         if self.seats == SeatsRecord::default() {
             return;
         }
-        if now_ms >= self.held_until_ms {
+        let waits = now_ms < self.present_until_ms;
+        if !waits || (now_ms >= self.held_until_ms && members.all_spoke_since(self.held_until_ms)) {
             self.seats.held.clear();
         }
-        let waits = now_ms < self.present_until_ms;
-        self.seats.present.retain(|(source, ..)| waits && is_unheard(*source));
+        self.seats.present.retain(|(source, ..)| waits && members.is_unheard(*source));
         self.by_island.clear();
         let present = self.seats.present.iter().map(|(_, island, count)| (island, count));
         for (island, count) in self.seats.held.iter().map(|(island, count)| (island, count)).chain(present) {
@@ -142,10 +144,9 @@ impl Authority {
         self.legacy.by_island.get(&island).copied().unwrap_or(0)
     }
 
-    /// Forgets what an earlier allocator left once it can be seen; `is_unheard` tells of an incarnation that may
-    /// serve players and has not said a census.
-    pub(super) fn refresh_inherited(&mut self, now_ms: u64, is_unheard: impl Fn(Source) -> bool) {
-        self.legacy.refresh(now_ms, is_unheard);
+    /// Forgets what an earlier allocator left once it can be seen.
+    pub(super) fn refresh_inherited(&mut self, members: &Members, now_ms: u64) {
+        self.legacy.refresh(now_ms, members);
     }
 
     /// Whether the store knows of one more unused ticket than the `held` ones for this island; if it doesn't, it
@@ -297,10 +298,10 @@ impl Authority {
     }
 
     /// Takes the answer to `Asked::Membership`.
-    pub(super) fn handle_commit(&mut self, answer: &StoreAnswer, now_ms: u64) {
+    pub(super) fn handle_commit(&mut self, answer: &StoreAnswer, members: &Members, now_ms: u64) {
         let Some(sent) = self.sent.take() else { return };
         match answer {
-            StoreAnswer::Committed(CommitOutcome::Done { .. }) => self.confirm(sent, now_ms),
+            StoreAnswer::Committed(CommitOutcome::Done { .. }) => self.confirm(sent, members, now_ms),
             StoreAnswer::Committed(CommitOutcome::Refused(refusal)) => self.refused(refusal),
             StoreAnswer::Failed(StoreFault::TimedOut) => {
                 // It may have been done: what it took back must not be relied on.
@@ -313,7 +314,7 @@ impl Authority {
         }
     }
 
-    fn confirm(&mut self, sent: Sent, now_ms: u64) {
+    fn confirm(&mut self, sent: Sent, members: &Members, now_ms: u64) {
         if self.right == Right::None {
             self.right = Right::Held;
             self.serve_from_ms = if self.succeeds { now_ms + AUTHORITY_MS } else { now_ms };
@@ -324,7 +325,7 @@ impl Authority {
                 present_until_ms: now_ms + RESUME_GRACE_MS,
                 by_island: BTreeMap::new(),
             };
-            self.legacy.refresh(now_ms, |_| true);
+            self.legacy.refresh(now_ms, members);
             self.write_ms = now_ms;
         }
         self.reserved = self.reserved.max(sent.reserved);

@@ -22,7 +22,7 @@ pub struct Hold {
     pub number: u64,
     /// World milliseconds after which nodes refuse the ticket.
     pub expires_ms: u64,
-    /// Nodes that the ticket is good at, in its order.
+    /// Nodes that the ticket is good at, in its order, then those of older tickets for the island.
     pub nodes: Vec<NodeId>,
 }
 
@@ -148,9 +148,14 @@ impl Ledger {
 
     /// Counts a new ticket; it replaces the player's older one for the same island. The caller looked at
     /// `may_hold` and at the island's free seats.
-    pub(super) fn hold(&mut self, player: PlayerId, hold: Hold) {
+    pub(super) fn hold(&mut self, player: PlayerId, mut hold: Hold) {
         self.change(player, |seat| {
-            seat.holds.retain(|old| old.island != hold.island);
+            if let Some(at) = seat.holds.iter().position(|old| old.island == hold.island) {
+                // The older ticket may have been used already, at a node that the new one doesn't list.
+                let old = seat.holds.remove(at);
+                let more: Vec<NodeId> = old.nodes.into_iter().filter(|node| !hold.nodes.contains(node)).collect();
+                hold.nodes.extend(more);
+            }
             seat.holds.push(hold);
         });
     }

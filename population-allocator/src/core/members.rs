@@ -122,6 +122,12 @@ impl Members {
         !self.known || member.is_some_and(|member| member.record.alive && member.heard.is_none())
     }
 
+    /// Whether every node that the registry counts as alive said a census that was made at `ms` or later.
+    pub(super) fn all_spoke_since(&self, ms: u64) -> bool {
+        let spoke = |member: &Member| member.heard.as_ref().is_some_and(|heard| heard.tick.start_ms() >= ms);
+        self.nodes.values().all(|member| !member.record.alive || spoke(member))
+    }
+
     /// When the node's last census was made; `None` when its incarnation is gone.
     pub(super) fn spoke_ms(&self, node: NodeId) -> Option<u64> {
         let member = self.nodes.get(&node).filter(|member| member.record.alive)?;

@@ -26,8 +26,8 @@ pub(crate) struct Common {
     pub(crate) store: StoreUrl,
     /// Where the admin port is.
     pub(crate) http: SocketAddr,
-    /// What is logged.
-    pub(crate) log: EnvFilter,
+    /// What is logged: a filter that was checked.
+    pub(crate) log: String,
 }
 
 /// A whole cluster in one process.
@@ -61,7 +61,7 @@ pub(crate) struct Addresses {
     /// What clients are told, if it is something else.
     pub(crate) advertise: Option<String>,
     /// Where members of the cluster subscribe.
-    pub(crate) mesh_listen: String,
+    pub(crate) mesh_listen: SocketAddr,
 }
 
 /// An allocator of its own.
@@ -206,12 +206,12 @@ impl Reader<'_> {
     }
 
     /// `log`, or `RUST_LOG` when nobody set it.
-    fn log(&mut self) -> Option<EnvFilter> {
+    fn log(&mut self) -> Option<String> {
         let written = self.sources.value("log")?;
         let rust_log = std::env::var("RUST_LOG").ok().filter(|_| written.origin == Origin::Default);
         let text = rust_log.unwrap_or(written.text);
         match EnvFilter::try_new(&text) {
-            Ok(filter) => Some(filter),
+            Ok(_) => Some(text),
             Err(error) => {
                 self.fault("log", format!("{text:?} is no filter: {error}"));
                 None
@@ -253,11 +253,12 @@ impl Reader<'_> {
         if advertise.as_ref().is_some_and(|text| !is_host_port(text)) {
             self.fault("advertise", "expected HOST:PORT");
         }
-        let mesh_listen = self.sources.value("mesh-listen")?.text;
-        if mesh_listen.strip_prefix("tcp://").and_then(|address| address.parse::<SocketAddr>().ok()).is_none() {
+        let mesh_text = self.sources.value("mesh-listen")?.text;
+        let mesh_listen = mesh_text.strip_prefix("tcp://").and_then(|address| address.parse().ok());
+        if mesh_listen.is_none() {
             self.fault("mesh-listen", "expected tcp://ADDRESS:PORT");
         }
-        Some(Addresses { listen: listen?, advertise, mesh_listen })
+        Some(Addresses { listen: listen?, advertise, mesh_listen: mesh_listen? })
     }
 
     /// The store of one process that is a whole cluster.

@@ -6,14 +6,14 @@ use super::ports::Standing;
 use super::session::{Session, Stage};
 use super::store::Ask;
 use chunk_sync::blocks::{EntityKind, WIRE_LEVEL};
-use chunk_sync::ids::{ConnId, EntityId, Epoch, PlayerId};
+use chunk_sync::ids::{ConnId, EntityId, Epoch, PlayerId, Source};
 use chunk_sync::interest::Interest;
 use chunk_sync::limits::*;
 use chunk_sync::mesh_wire::{Direct, Topic};
 use chunk_sync::place::{Place, Pose};
 use chunk_sync::random::RngExt;
 use chunk_sync::records::{DOC_SESSION, EPOCH_SESSION, EPOCH_TICKET, SessionRecord, decode, encode};
-use chunk_sync::store::{CommitOutcome, EpochStep, PartitionKey, PartitionView, Refusal, StoreAnswer};
+use chunk_sync::store::{CommitOutcome, EpochStep, PartitionKey, Refusal, StoreAnswer};
 use chunk_sync::sync::Who;
 use chunk_sync::terrain::LANDING;
 use chunk_sync::ticket::{Ticket, TicketError, TicketKey};
@@ -79,8 +79,9 @@ impl NodeCore {
             epoch: session.epoch,
             island: self.islands[session.island].id,
         };
-        self.tell_older_holder(player, &view, Epoch(epoch as u32));
-        self.store.commit(Ask::TakeSession(conn, player), PartitionKey::player(player), |commit| {
+        let older = view.doc(DOC_SESSION).and_then(|doc| decode::<SessionRecord>(doc)).map(|record| record.source);
+        let older = older.filter(|source| *source != self.config.source);
+        self.store.commit(Ask::TakeSession(conn, player, older), PartitionKey::player(player), |commit| {
             let commit = commit
                 .put(DOC_SESSION, encode(&record))
                 .epoch(EpochStep::Raise { name: EPOCH_TICKET.into(), to: number })
@@ -92,31 +93,27 @@ impl NodeCore {
         });
     }
 
-    /// Whoever held the session hears on its direct topic who has it now; the roster says it again.
-    fn tell_older_holder(&mut self, player: PlayerId, view: &PartitionView, epoch: Epoch) {
-        let Some(older) = view.doc(DOC_SESSION).and_then(|doc| decode::<SessionRecord>(doc)) else { return };
-        if older.source != self.config.source {
-            let took = Direct::Took { from: self.config.source, player, epoch };
-            self.peers.took.push((Topic::Direct(older.source), took, player));
-        }
-    }
-
     /// The commit came back: the session is this node's, or somebody was faster.
-    pub(super) fn session_taken(&mut self, conn: ConnId, player: PlayerId, answer: StoreAnswer) {
-        let took =
-            self.peers.took.iter().position(|(_, _, p)| *p == player).map(|at| self.peers.took.remove(at));
-        let done = matches!(answer, StoreAnswer::Committed(CommitOutcome::Done { .. }));
-        if done && let Some((topic, message, _)) = took {
-            self.say_direct(topic, &message);
-        }
-        let Some(session) =
-            self.sessions.get_mut(conn).filter(|s| s.stage == Stage::Taking && s.player == player)
+    pub(super) fn session_taken(
+        &mut self,
+        conn: ConnId,
+        player: PlayerId,
+        older: Option<Source>,
+        answer: StoreAnswer,
+    ) {
+        let Some(session) = self.sessions.get_mut(conn).filter(|s| s.stage == Stage::Taking && s.player == player)
         else {
             return;
         };
         match answer {
             StoreAnswer::Committed(CommitOutcome::Done { .. }) => {
                 session.stage = Stage::Waiting;
+                let epoch = session.epoch;
+                if let Some(older) = older {
+                    // It hears on its direct topic who has the player now; the roster says it again.
+                    let took = Direct::Took { from: self.config.source, player, epoch };
+                    self.say_direct(Topic::Direct(older), &took);
+                }
                 if let Some(older) = self.sessions.of_player(player) {
                     self.end(older, Some(RejectCode::Replaced));
                 }

@@ -34,8 +34,6 @@ pub(super) struct Peers {
     pub wants_changed: bool,
     /// A heartbeat goes out this tick whatever the rhythm.
     say_now: bool,
-    /// News for older holders of sessions whose commit is under way.
-    pub took: Vec<(Topic, Direct, PlayerId)>,
     /// Claimant lists that this node changed lately.
     pub notices: Vec<(ClaimNotice, Tick)>,
     /// Streams that were published lately: island and chunk number, stream, when.

@@ -246,6 +246,9 @@ impl NodeCore {
     pub fn handle_client_closed(&mut self, conn: ConnId, _now_ms: u64) {
         self.leave_world(conn);
         self.sessions.remove(conn);
+        // The number may name another connection by the time these would be sent.
+        self.sessions.mails.retain(|(c, _)| *c != conn);
+        self.sessions.closing.retain(|c| *c != conn);
     }
 
     /// Ends a session: it leaves the world, hears why if there is a reason, and its connection is closed.

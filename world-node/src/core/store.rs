@@ -2,7 +2,7 @@
 
 use super::{NodeCore, RequestId};
 use crate::core::standing::RegisterAsk;
-use chunk_sync::ids::{ConnId, Minter, PlayerId};
+use chunk_sync::ids::{ConnId, Minter, PlayerId, Source};
 use chunk_sync::store::{Commit, PartitionKey, StoreAnswer, StoreOp, Token};
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ pub(super) enum Ask {
     Register(RegisterAsk),
     /// The player's partition, before the session is taken.
     Player(ConnId, PlayerId),
-    /// The commit that takes the session.
-    TakeSession(ConnId, PlayerId),
+    /// The commit that takes the session, from another source if one held it.
+    TakeSession(ConnId, PlayerId, Option<Source>),
     /// Whether a session is still this node's.
     CheckSession(ConnId, PlayerId),
     /// A chunk's claimant list, by island and chunk number.
@@ -66,7 +66,7 @@ impl NodeCore {
         match ask {
             Ask::Register(ask) => self.register_answer(ask, answer),
             Ask::Player(conn, player) => self.player_loaded(conn, player, answer),
-            Ask::TakeSession(conn, player) => self.session_taken(conn, player, answer),
+            Ask::TakeSession(conn, player, older) => self.session_taken(conn, player, older, answer),
             Ask::CheckSession(conn, player) => self.session_checked(conn, player, answer),
             Ask::LoadClaims(island, chunk) => self.claims_loaded(island, chunk, answer),
             Ask::CommitClaims(island, chunk) => self.claims_committed(island, chunk, answer),

@@ -92,7 +92,9 @@ fn judge(error: &RedisError, commit: bool) -> (StoreFault, bool) {
         Some("OOM") => return (StoreFault::Full, false),
         Some("LOADING" | "BUSY" | "TRYAGAIN" | "NOREPLICAS" | "MISCONF") => return (StoreFault::Away, false),
         // It is not, or no longer, a server that takes commits: ask the address again.
-        Some("READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "MOVED" | "NOAUTH") => return (StoreFault::Away, true),
+        Some("READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "MOVED" | "NOAUTH") => {
+            return (StoreFault::Away, true);
+        }
         Some(_) if error.to_string().contains("Function not found") => return (StoreFault::Away, true),
         Some(_) => return (StoreFault::Broken { text: error.to_string() }, false),
         None => {}

@@ -109,7 +109,15 @@ mod tests {
 
     #[test]
     fn what_is_no_url_is_refused_with_a_reason() {
-        for text in ["", "redis", "postgres://me:secret@db", "embedded:", "redis://", "redis://h:99999/0", "redis://h/x"] {
+        for text in [
+            "",
+            "redis",
+            "postgres://me:secret@db",
+            "embedded:",
+            "redis://",
+            "redis://h:99999/0",
+            "redis://h/x",
+        ] {
             let error = text.parse::<StoreUrl>().expect_err(text).to_string();
             assert!(error.contains("store URL") && !error.contains("secret"), "{text}: {error}");
         }

@@ -67,15 +67,16 @@ fn ask() -> impl Strategy<Value = Ask> {
         proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..20), few),
         proptest::option::weighted(0.1, prop_oneof![Just(1), Just(u64::MAX)]),
     );
-    let commit = commit.prop_map(|(token, preconditions, writes, epochs, leases, events, not_after_ms)| Commit {
-        preconditions,
-        writes,
-        epochs,
-        leases,
-        events: events.into_iter().map(Into::into).collect(),
-        not_after_ms,
-        ..Commit::new(PartitionKey::cluster(WorldId(0), "replaced"), Token(token))
-    });
+    let commit =
+        commit.prop_map(|(token, preconditions, writes, epochs, leases, events, not_after_ms)| Commit {
+            preconditions,
+            writes,
+            epochs,
+            leases,
+            events: events.into_iter().map(Into::into).collect(),
+            not_after_ms,
+            ..Commit::new(PartitionKey::cluster(WorldId(0), "replaced"), Token(token))
+        });
     prop_oneof![
         2 => Just(Ask::Load),
         2 => prop_oneof![Just(0), version()].prop_map(Ask::Tail),
@@ -111,8 +112,8 @@ fn timeless(answer: StoreAnswer) -> StoreAnswer {
 #[test]
 fn three_stores_say_the_same() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let (memory, embedded, redis) = runtime
-        .block_on(async { (Subject::memory(), Subject::embedded().await, Subject::redis().await) });
+    let (memory, embedded, redis) =
+        runtime.block_on(async { (Subject::memory(), Subject::embedded().await, Subject::redis().await) });
     let case = AtomicU64::new(0);
     let config = Config { cases: 192, failure_persistence: None, ..Config::default() };
     let checked = TestRunner::new(config).run(&proptest::collection::vec(ask(), 1..30), |asks| {

@@ -3,12 +3,11 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chunk_sync::ids::{PlayerId, WorldId};
-use chunk_sync::store::{
-    Commit, CommitOutcome, PartitionKey, StoreAnswer, StoreFault, StoreOp, Token,
-};
+use chunk_sync::store::{Commit, CommitOutcome, PartitionKey, StoreAnswer, StoreFault, StoreOp, Token};
 use chunk_sync_io::store::{OpenError, StoreHandle, StoreOptions, StoreUrl};
 
 const CHILD_FOLDER: &str = "ATOLL_TEST_STORE_FOLDER";
@@ -90,7 +89,9 @@ async fn a_closing_store_finishes_what_it_was_given() {
         let answers = answers.clone();
         // From a thread without a runtime, as a node's is.
         let store = store.clone();
-        std::thread::spawn(move || store.submit(op, move |answer| answers.send(answer).unwrap())).join().unwrap();
+        std::thread::spawn(move || store.submit(op, move |answer| answers.send(answer).unwrap()))
+            .join()
+            .unwrap();
     }
     drop((store, answers));
     let done = tokio::task::spawn_blocking(move || answered.iter().collect::<Vec<_>>()).await.unwrap();
@@ -115,7 +116,8 @@ async fn more_than_may_wait_is_refused_at_once() {
     let value = Bytes::from(vec![1; 64 * 1024]);
     for at in 0..200u64 {
         let partition = PartitionKey::player(PlayerId(at));
-        let commit = (0..16).fold(Commit::new(partition, Token(1)), |c, doc| c.put(format!("{doc}"), value.clone()));
+        let commit =
+            (0..16).fold(Commit::new(partition, Token(1)), |c, doc| c.put(format!("{doc}"), value.clone()));
         let answers = answers.clone();
         store.submit(StoreOp::Commit(commit), move |answer| answers.send((at, answer)).unwrap());
     }
@@ -214,9 +216,69 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
         for writer in 0..WRITERS {
             let view = load(&store, PartitionKey::player(PlayerId(writer))).await;
             for (_, doc, token) in acknowledged.iter().filter(|(by, ..)| *by == writer) {
-                let kept = view.docs.get(doc.as_str()).unwrap_or_else(|| panic!("round {round}: {doc} is lost"));
+                let kept =
+                    view.docs.get(doc.as_str()).unwrap_or_else(|| panic!("round {round}: {doc} is lost"));
                 assert_eq!((kept.cas.0, &kept.value[..]), (*token, &token.to_be_bytes()[..]));
             }
         }
     }
+}
+
+/// Not a test: what the next one runs in a process that may not write large files.
+#[test]
+#[ignore = "run by the full-disk test in a process of its own"]
+fn child_that_fills_its_disk() {
+    let folder = std::env::var(CHILD_FOLDER).expect("run by the full-disk test");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let options = StoreOptions { call_wait_ms: 60_000, ..StoreOptions::default() };
+        let store = StoreHandle::open_with(&StoreUrl::Embedded(folder.into()), options).await.unwrap();
+        let value = Bytes::from(vec![7; 64 * 1024]);
+        let mut kept = 0;
+        let fault = loop {
+            let commit =
+                Commit::new(PartitionKey::player(PlayerId(kept)), Token(1)).put("doc", value.clone());
+            match store.call(StoreOp::Commit(commit)).await {
+                StoreAnswer::Committed(CommitOutcome::Done { .. }) => kept += 1,
+                StoreAnswer::Failed(fault) => break fault,
+                other => panic!("{other:?}"),
+            }
+            assert!(kept < 10_000, "the disk has no end");
+        };
+        assert!(matches!(fault, StoreFault::Full | StoreFault::TimedOut), "{fault:?}");
+        assert!(kept > 10, "the disk is full after {kept}");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        for player in 0..kept {
+            let op = StoreOp::Load { partition: PartitionKey::player(PlayerId(player)) };
+            let view = loop {
+                match store.call(op.clone()).await {
+                    StoreAnswer::Loaded(view) => break view,
+                    // The file is being opened again.
+                    StoreAnswer::Failed(StoreFault::Away) => tokio::task::yield_now().await,
+                    other => panic!("{other:?}"),
+                }
+                assert!(Instant::now() < deadline, "the store does not come back");
+            };
+            assert_eq!(view.doc("doc"), Some(&value), "player {player} of {kept}");
+        }
+    });
+}
+
+#[test]
+fn a_full_disk_loses_nothing_that_was_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    // Writing past the limit then fails instead of ending the process.
+    let child = Command::new("sh")
+        .args(["-c", "ulimit -f 32768 && trap '' XFSZ && exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "embedded::child_that_fills_its_disk", "--ignored", "--nocapture"])
+        .env(CHILD_FOLDER, folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(
+        child.status.success() && said.contains("1 passed"),
+        "{said}\n{}",
+        String::from_utf8_lossy(&child.stderr)
+    );
 }

@@ -69,7 +69,9 @@ async fn a_restart_is_waited_for_and_loses_nothing() {
         assert!(done(&answered(&store, put(round)).await));
         server.kill();
         let asked = Instant::now();
-        let StoreAnswer::Failed(fault) = store.call(put(100 + round)).await else { panic!("nobody is there") };
+        let StoreAnswer::Failed(fault) = store.call(put(100 + round)).await else {
+            panic!("nobody is there")
+        };
         assert!(matches!(fault, StoreFault::Away | StoreFault::TimedOut), "{fault:?}");
         assert!(asked.elapsed() < Duration::from_secs(5), "an answer comes in time");
         server.restart();

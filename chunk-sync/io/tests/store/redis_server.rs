@@ -93,12 +93,12 @@ fn spawn(folder: &Path, port: u16) -> Child {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("these tests need redis-server 7 or newer on the PATH (Debian: apt-get install redis-server)");
+        .expect(
+            "these tests need redis-server 7 or newer on the PATH (Debian: apt-get install redis-server)",
+        );
     let mut lines = BufReader::new(child.stdout.take().expect("its output is piped")).lines();
-    let ready = lines
-        .by_ref()
-        .map_while(Result::ok)
-        .any(|line| line.contains("ready to accept connections at"));
+    let ready =
+        lines.by_ref().map_while(Result::ok).any(|line| line.contains("ready to accept connections at"));
     if !ready {
         let _ = child.kill();
         let _ = child.wait();

@@ -4,7 +4,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use chunk_sync::store::{
-    Commit, CommitOutcome, MemoryStore, PartitionKey, PartitionView, Refusal, StoreAnswer, StoreOp, Tail, Token,
+    Commit, CommitOutcome, MemoryStore, PartitionKey, PartitionView, Refusal, StoreAnswer, StoreOp, Tail,
+    Token,
 };
 use chunk_sync_io::store::{StoreHandle, StoreOptions, StoreUrl};
 use tempfile::TempDir;
@@ -35,7 +36,8 @@ impl Subject {
 
     pub(crate) async fn embedded() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let handle = StoreHandle::open_with(&StoreUrl::Embedded(folder.path().into()), OLD).await.expect("opens");
+        let handle =
+            StoreHandle::open_with(&StoreUrl::Embedded(folder.path().into()), OLD).await.expect("opens");
         Self { kind: Kind::Embedded { handle: Mutex::new(Some(handle)), folder } }
     }
 
@@ -82,9 +84,7 @@ impl Subject {
                 let (store, now_ms) = &mut *store.lock().expect("unpoisoned");
                 store.call(*now_ms, &op)
             }
-            Kind::Embedded { .. } | Kind::Redis { .. } => {
-                self.handle().expect("a real store").call(op).await
-            }
+            Kind::Embedded { .. } | Kind::Redis { .. } => self.handle().expect("a real store").call(op).await,
         }
     }
 

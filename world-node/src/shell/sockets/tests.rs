@@ -103,6 +103,7 @@ fn a_reader_that_stops_gets_every_byte_in_order_once_it_reads_on() {
     let mut sent = Vec::new();
     for _ in 0..3 {
         // Until the system has no room left either.
+        node.tick();
         while node.sockets.backlog(conn).bytes < CLIENT_BACKLOG_BYTES_MAX {
             sent.extend(fill(&mut node, conn, &mut random));
             node.tick();

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chunk_sync::store::{
-    Cas, Commit, LOG_COMMITS_MAX, Lease, LoggedCommit, Name, PartitionKey, PartitionState,
-    PartitionView, RecentTokens, StoreAnswer, StoreFault, StoreOp, Tail, Token, apply, tail_of_log,
+    Cas, Commit, LOG_COMMITS_MAX, Lease, LoggedCommit, Name, PartitionKey, PartitionState, PartitionView,
+    RecentTokens, StoreAnswer, StoreFault, StoreOp, Tail, Token, apply, tail_of_log,
 };
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table};
 
@@ -74,7 +74,10 @@ impl Engine {
     }
 
     /// Does a batch and answers each operation, in order. When this returns, the answered commits are on disk.
-    pub(super) fn run<'o>(&mut self, ops: impl ExactSizeIterator<Item = &'o StoreOp> + Clone) -> Vec<StoreAnswer> {
+    pub(super) fn run<'o>(
+        &mut self,
+        ops: impl ExactSizeIterator<Item = &'o StoreOp> + Clone,
+    ) -> Vec<StoreAnswer> {
         let Some(database) = self.database.as_ref() else {
             self.reopen();
             return vec![StoreAnswer::Failed(StoreFault::Away); ops.len()];

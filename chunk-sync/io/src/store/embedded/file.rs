@@ -25,8 +25,10 @@ const FILE_NAME: &str = "store.redb";
 /// Opens the file in `folder`, making both if need be; answers it with the latest time that it remembers.
 pub(super) fn open(folder: &Path) -> Result<(Database, u64), OpenError> {
     let shown = || folder.display().to_string();
-    std::fs::create_dir_all(folder)
-        .map_err(|error| OpenError::Folder { path: shown(), reason: format!("cannot make the folder: {error}") })?;
+    std::fs::create_dir_all(folder).map_err(|error| OpenError::Folder {
+        path: shown(),
+        reason: format!("cannot make the folder: {error}"),
+    })?;
     let database = Database::builder()
         .set_cache_size(EMBEDDED_CACHE_BYTES_MAX)
         .create(folder.join(FILE_NAME))
@@ -38,9 +40,10 @@ pub(super) fn open(folder: &Path) -> Result<(Database, u64), OpenError> {
             {
                 OpenError::Folder { path: shown(), reason: format!("cannot open {FILE_NAME}: {error}") }
             }
-            other => {
-                OpenError::Unreadable { path: shown(), reason: format!("{FILE_NAME} cannot be read: {other}") }
-            }
+            other => OpenError::Unreadable {
+                path: shown(),
+                reason: format!("{FILE_NAME} cannot be read: {other}"),
+            },
         })?;
     let last_ms = prepare(&database).map_err(|error| match error {
         Prepare::Newer(format) => OpenError::Unreadable {
@@ -69,7 +72,8 @@ impl<E: Into<redb::Error>> From<E> for Prepare {
 fn prepare(database: &Database) -> Result<u64, Prepare> {
     let known = match database.begin_read()?.open_table(META) {
         Ok(meta) => {
-            let value = |name| -> Result<u64, Prepare> { Ok(meta.get(name)?.map_or(0, |value| value.value())) };
+            let value =
+                |name| -> Result<u64, Prepare> { Ok(meta.get(name)?.map_or(0, |value| value.value())) };
             Some((value(META_FORMAT)?, value(META_CLOCK_MS)?))
         }
         Err(redb::TableError::TableDoesNotExist(_)) => None,

@@ -124,7 +124,7 @@ pub(super) fn read_load(reply: Vec<Value>) -> Option<PartitionView> {
             view.token = Token(unhex(value.get(..HEX_BYTES)?)?);
             continue;
         }
-        let Some((kind, name)) = field.split_at_checked(2) else { return None };
+        let (kind, name) = field.split_at_checked(2)?;
         let name = || std::str::from_utf8(name).ok().map(Name::from);
         match kind {
             b"d:" => {
@@ -220,7 +220,9 @@ mod tests {
         for number in [0, 1, u64::MAX, 0x0123_4567_89ab_cdef] {
             assert_eq!(unhex(hex(number).as_bytes()), Some(number));
         }
-        for wrong in ["", "1", "+00000000000000f", "000000000000000G", "00000000000000000", "FFFFFFFFFFFFFFFF"] {
+        for wrong in
+            ["", "1", "+00000000000000f", "000000000000000G", "00000000000000000", "FFFFFFFFFFFFFFFF"]
+        {
             assert_eq!(unhex(wrong.as_bytes()), None, "{wrong}");
         }
     }
@@ -250,7 +252,9 @@ mod tests {
         }
         let time = Value::Array(vec![text("1"), text("2000")]);
         assert_eq!(read_load(vec![Value::Array(vec![]), time.clone()]).map(|view| view.store_ms), Some(1002));
-        for (field, value) in [("d:x", "short"), ("e:x", "1"), ("l:x", "0000000000000001"), ("?", ""), ("x:y", "")] {
+        for (field, value) in
+            [("d:x", "short"), ("e:x", "1"), ("l:x", "0000000000000001"), ("?", ""), ("x:y", "")]
+        {
             let hash = Value::Array(vec![text(field), text(value)]);
             assert_eq!(read_load(vec![hash, time.clone()]), None, "{field}");
         }

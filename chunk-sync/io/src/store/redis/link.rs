@@ -94,7 +94,9 @@ async fn connect(client: &Client) -> Result<MultiplexedConnection, String> {
             Err(format!("the server has no functions; Redis 7.0 or newer is needed ({error})"))
         }
         Ok(Err(error)) => Err(error.to_string()),
-        Ok(Ok((_, loaded))) if loaded != LIBRARY => Err(format!("the server loaded {loaded:?}, not {LIBRARY}")),
+        Ok(Ok((_, loaded))) if loaded != LIBRARY => {
+            Err(format!("the server loaded {loaded:?}, not {LIBRARY}"))
+        }
         Ok(Ok((connection, _))) => Ok(connection),
     }
 }
@@ -107,6 +109,9 @@ async fn warn_of_eviction(mut connection: MultiplexedConnection) {
     let Ok(Ok(memory)) = asked.await else { return };
     let policy = memory.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"));
     if let Some(policy) = policy.filter(|policy| *policy != "noeviction") {
-        tracing::warn!(policy, "redis store: the server may evict what must last; set maxmemory-policy noeviction");
+        tracing::warn!(
+            policy,
+            "redis store: the server may evict what must last; set maxmemory-policy noeviction"
+        );
     }
 }

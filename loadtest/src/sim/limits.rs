@@ -1,0 +1,78 @@
+//! The simulation's named numbers, units in their names: how its network, store and players behave, how long what
+//! it checks may take.
+
+use chunk_sync::limits::{
+    CLIENT_BACKLOG_BYTES_MAX, GHOST_HIDE_MS, JOIN_BYTES_PER_TICK_MAX, NODE_LEASE_MS, NODE_RENEW_MS, SERVER_FRAME_BYTES_MAX,
+    TICK_MS,
+};
+
+/// Most nodes of one simulated cluster.
+pub const NODES_MAX: usize = 16;
+/// Most bots of one simulated cluster.
+pub const BOTS_MAX: usize = 500;
+/// Longest virtual run.
+pub const SECONDS_MAX: u64 = 3_600;
+/// Shortest virtual run: faults need room before the last one is over.
+pub const SECONDS_MIN: u64 = 10;
+
+/// How long after the last fault everybody must agree again.
+pub const SETTLE_MS: u64 = 10_000;
+/// How long everybody is watched after that.
+pub const WATCH_MS: u64 = 4_000;
+/// How long one disagreement may last while everybody is watched (a creature without owner waits up to 2 s).
+pub const DISAGREE_MS_MAX: u64 = 3_000;
+/// How long bots go on walking after the last fault.
+pub const WALK_ON_MS: u64 = 4_000;
+/// Virtual time between two looks at who agrees with whom.
+pub const LOOK_EVERY_MS: u64 = 250;
+/// How long an entity may be listed twice in one epoch.
+pub const DOUBLE_MS_MAX: u64 = 1_000;
+/// How long an entity may be listed in two epochs: until a dead source's ghosts are hidden, and the way to a client.
+pub const SUPERSEDED_MS_MAX: u64 = GHOST_HIDE_MS + 1_500;
+
+/// Bytes of one client connection that are under way at once.
+pub const WINDOW_BYTES: usize = 16 * 1024;
+/// What may wait for one client at a node.
+pub const BACKLOG_BYTES_MAX: usize = CLIENT_BACKLOG_BYTES_MAX + JOIN_BYTES_PER_TICK_MAX;
+/// How long a closed connection may take to close its side.
+pub const LINGER_MS: u64 = 2_000;
+/// How long a fenced or stopped node takes to end, at most.
+pub const STOP_MS_MAX: u64 = 3_000;
+/// Bytes that wait for a node from one other member; the newest beyond it are dropped.
+pub const INBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Messages that a cut link holds back until it is mended; the newest beyond it are dropped.
+pub const HELD_MESSAGES_MAX: usize = 2_000;
+/// How often a member that can't be reached is dialled again.
+pub const REDIAL_MS: u64 = 250;
+
+/// How long a question to the store may take before its outcome counts as unknown.
+pub const STORE_CALL_MS: u64 = 2_000;
+/// Longest that the store is away.
+pub const STORE_AWAY_MS_MAX: u64 = 10_000;
+/// Questions of one process that the store has yet to answer.
+pub const STORE_IN_FLIGHT_MAX: usize = 4_096;
+/// How far the clocks of two nodes differ at most.
+pub const SKEW_MS_MAX: u64 = 40;
+
+/// A pause that is longer may cost a node its lease.
+pub const PAUSE_SURE_MS: u64 = NODE_LEASE_MS - NODE_RENEW_MS - 2 * STORE_CALL_MS;
+/// Longest pause of a node.
+pub const PAUSE_MS_MAX: u64 = 28_000;
+/// How long before the last fault a node may go for good: its lease must run out, and its claims be taken over.
+pub const FOR_GOOD_MS: u64 = 40_000;
+
+/// Lines that one run's story keeps.
+pub const STORY_LINES_MAX: usize = 20_000;
+/// Lines of the story that are printed when a property broke.
+pub const STORY_LINES_SHOWN: usize = 150;
+/// Disagreements that are named.
+pub const NAMED_MAX: usize = 8;
+
+const _: () = {
+    assert!(WALK_ON_MS + 2_000 < SETTLE_MS);
+    assert!(LOOK_EVERY_MS * 4 < DISAGREE_MS_MAX && DISAGREE_MS_MAX < WATCH_MS);
+    assert!(BACKLOG_BYTES_MAX > 2 * SERVER_FRAME_BYTES_MAX);
+    assert!(STORE_AWAY_MS_MAX < PAUSE_SURE_MS);
+    assert!(SKEW_MS_MAX < TICK_MS);
+    assert!(STORY_LINES_SHOWN < STORY_LINES_MAX);
+};

@@ -1,0 +1,199 @@
+//! `loadtest swarm` as its users run it: the real binary and real sockets, against a world that behaves or
+//! misbehaves as each test wants.
+//!
+//! Nothing here depends on how fast the machine is, beyond that twenty bots are no load.
+
+mod world;
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::process::{Child, Command, Output, Stdio};
+
+use chunk_sync::wire::RejectCode;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use world::{Fault, Running};
+
+fn swarm(target: &str, args: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
+    command.args(["swarm", "--target", target]).args(args.split(' '));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(target: &str, args: &str) -> Output {
+    swarm(target, args).output().expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs against a world and returns the report.
+fn report(fault: Fault, args: &str) -> Value {
+    let world = Running::start(fault);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("swarm.json");
+    let path = path.to_str().expect("temporary paths are UTF-8");
+    let output = run(&world.address.to_string(), &format!("{args} --json {path}"));
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(text(&output.stdout).starts_with("swarm: "), "{}", text(&output.stdout));
+    serde_json::from_slice(&std::fs::read(path).expect("the report was written")).expect("valid JSON")
+}
+
+fn count(report: &Value, key: &str) -> u64 {
+    report[key].as_u64().unwrap_or_else(|| panic!("{key} is a count in {report:#}"))
+}
+
+#[test]
+fn twenty_bots_see_each_other_and_know_how_soon() {
+    let report = report(Fault::None, "--bots 20 --seconds 2 --behaviour crowd --observers 4 --warm-up 1");
+    assert_eq!((count(&report, "bots"), count(&report, "connected")), (20, 20), "{report:#}");
+    for none in ["errors", "disconnects", "never_reader_disconnects", "corrections"] {
+        assert_eq!(count(&report, none), 0, "{none}: {report:#}");
+    }
+    assert_eq!(report["seen_per_bot"]["min"], 19, "{report:#}");
+    assert_eq!(report["seen_per_bot"]["p50"], 19, "{report:#}");
+    assert_eq!((count(&report, "islands"), count(&report, "chunks")), (1, 1), "{report:#}");
+    // 20 entities × 20 bots × 10 a second, give or take the ticks at the window's ends.
+    let due = 4_000.0 * report["seconds"].as_f64().expect("seconds");
+    let updates = count(&report, "updates_received") as f64;
+    assert!((updates - due).abs() < due * 0.2, "{updates} of {due}: {report:#}");
+    assert!(count(&report, "bytes_received") as f64 > updates * 6.0, "{report:#}");
+    // Steps wait for the next tick: half a tick on average, a tick at most, and what the machine adds.
+    let latency = |key: &str| report["move_to_see_ms"][key].as_f64().expect("a latency");
+    assert!((10.0..120.0).contains(&latency("p50")), "{report:#}");
+    assert!(latency("p50") <= latency("p95") && latency("p99") <= latency("max"), "{report:#}");
+    assert!(count(&report, "moves_seen") > 1_000 && count(&report, "moves_unmatched") == 0, "{report:#}");
+    assert!(report["client_cpu_s"].as_f64().expect("CPU") > 0.0);
+    assert!(report["valid"].is_boolean() && report["late_ms"]["p99"].is_number(), "{report:#}");
+}
+
+#[test]
+fn bots_that_never_read_are_seen_and_do_not_count_as_readers() {
+    let report = report(
+        Fault::None,
+        "--bots 20 --seconds 2 --behaviour crowd --observers 20 --never-read 50 --warm-up 0",
+    );
+    assert_eq!((count(&report, "never_readers"), count(&report, "observers")), (10, 10), "{report:#}");
+    assert_eq!((count(&report, "connected"), count(&report, "disconnects")), (20, 0), "{report:#}");
+    assert_eq!(report["seen_per_bot"]["min"], 19, "{report:#}");
+    let updates = count(&report, "updates_received") as f64;
+    assert!(
+        updates < 2_600.0 * report["seconds"].as_f64().expect("seconds"),
+        "half of them read: {report:#}"
+    );
+}
+
+#[test]
+fn bots_that_stand_still_stay_in() {
+    let report = report(Fault::None, "--bots 5 --seconds 3 --behaviour still --warm-up 0");
+    assert_eq!((count(&report, "connected"), count(&report, "moves_sent")), (5, 0), "{report:#}");
+    assert_eq!(count(&report, "errors") + count(&report, "disconnects"), 0, "{report:#}");
+}
+
+#[test]
+fn a_lost_frame_is_noticed_by_observers_and_readers() {
+    for observers in [0, 10] {
+        let args = format!("--bots 10 --seconds 2 --behaviour crowd --observers {observers} --warm-up 1");
+        let report = report(Fault::LosesFrame(15), &args);
+        assert_eq!((count(&report, "errors"), count(&report, "disconnects")), (1, 1), "{report:#}");
+        let told = report["error_texts"][0].as_str().expect("a text");
+        assert!(told.starts_with("gap in Motion(R1) of source 5 in chunk 8,8"), "{told}");
+        assert_eq!(
+            (count(&report, "connected"), report["seen_per_bot"]["min"].as_u64()),
+            (9, Some(8)),
+            "{report:#}"
+        );
+    }
+}
+
+#[test]
+fn a_lost_session_is_counted_and_can_be_taken_up_again() {
+    let args = "--bots 10 --seconds 3 --behaviour crowd --warm-up 0";
+    let once = report(Fault::ClosesOne(12), args);
+    assert_eq!((count(&once, "disconnects"), count(&once, "connected")), (1, 9), "{once:#}");
+    let again = report(Fault::ClosesOne(12), &format!("{args} --rejoin"));
+    assert_eq!((count(&again, "disconnects"), count(&again, "connected")), (1, 10), "{again:#}");
+    assert_eq!(again["seen_per_bot"]["min"], 9, "{again:#}");
+}
+
+#[test]
+fn corrections_are_obeyed() {
+    let report = report(Fault::PutsBack, "--bots 10 --seconds 2 --behaviour crowd --warm-up 0");
+    assert!(count(&report, "corrections") > 5, "{report:#}");
+    assert_eq!(count(&report, "errors") + count(&report, "disconnects"), 0, "{report:#}");
+}
+
+#[test]
+fn nobody_in_is_a_failure_with_its_reason() {
+    let world = Running::start(Fault::Refuses(RejectCode::NoIsland));
+    let output = run(&world.address.to_string(), "--bots 3 --seconds 1 --behaviour crowd --island 9");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("no bot got in: refused (no_island 3×)"),
+        "{}",
+        text(&output.stderr)
+    );
+
+    let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address");
+    let output = run(&port.to_string(), "--bots 3 --seconds 1 --behaviour crowd");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("can't reach the allocator at 127.0.0.1:"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn bad_arguments_are_told_before_anything_happens() {
+    for (args, named) in [
+        ("--bots 0 --seconds 1 --behaviour crowd", "--bots"),
+        ("--bots 1 --seconds 0 --behaviour crowd", "--seconds"),
+        ("--bots 1 --seconds 1 --behaviour dance", "--behaviour"),
+        ("--bots 1 --seconds 1 --behaviour crowd --never-read 101", "--never-read"),
+        ("--bots 1 --seconds 1 --behaviour crowd --join-rate 0", "--join-rate"),
+        ("--bots 1 --seconds 1 --behaviour crowd --name-prefix a.b", "--name-prefix"),
+        ("--bots 1 --seconds 1 --behaviour crowd --json /nowhere/at/all.json", "/nowhere/at/all.json"),
+    ] {
+        let output = run("127.0.0.1:9", args);
+        assert_eq!(output.status.code(), Some(2), "{args}");
+        assert!(text(&output.stderr).contains(named), "{args}: {}", text(&output.stderr));
+    }
+    let output = run("no port", "--bots 1 --seconds 1 --behaviour crowd");
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+}
+
+/// Ends the swarm if the test doesn't.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn an_interrupt_ends_it_with_the_summary() {
+    let world = Running::start(Fault::None);
+    let mut child = Ended(
+        swarm(&world.address.to_string(), "--bots 5 --seconds 600 --behaviour crowd --warm-up 0")
+            .spawn()
+            .expect("the binary runs"),
+    );
+    let mut progress = BufReader::new(child.0.stderr.take().expect("stderr is piped"));
+    let mut line = String::new();
+    while !line.contains("measure") {
+        line.clear();
+        assert!(progress.read_line(&mut line).expect("readable") > 0, "it ended before it measured");
+    }
+    let pid = Pid::from_raw(i32::try_from(child.0.id()).expect("a pid")).expect("a pid");
+    kill_process(pid, Signal::INT).expect("it runs");
+    let mut summary = String::new();
+    child.0.stdout.take().expect("stdout is piped").read_to_string(&mut summary).expect("readable");
+    assert!(child.0.wait().expect("it ended").success());
+    assert!(summary.starts_with("swarm: 5 of 5 bots in") && summary.contains("interrupted"), "{summary}");
+}

@@ -1,0 +1,9 @@
+//! The allocator from outside: the pure core over the in-memory store in virtual time, and the service over real
+//! sockets.
+
+mod chaos;
+mod cluster;
+mod door;
+mod membership;
+mod seats;
+mod stories;

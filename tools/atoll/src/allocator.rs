@@ -1,0 +1,120 @@
+//! `atoll allocator`: an allocator as a process of its own, on a store that the cluster shares.
+
+use std::sync::Arc;
+
+use chunk_sync_io::store::StoreHandle;
+use metrics_exporter_prometheus::PrometheusHandle;
+use population_allocator::service::{AllocatorHandle, AllocatorOptions};
+use serde_json::Value;
+
+use crate::config::{AllocatorConfig, probe};
+use crate::failure::Failure;
+use crate::http::{Admin, Observed};
+use crate::own::Own;
+use crate::process::Process;
+use crate::seats::{self, Reports};
+use crate::{figures, storage};
+
+/// An allocator process.
+pub(crate) struct Allocator {
+    config: AllocatorConfig,
+    prometheus: PrometheusHandle,
+    seen: Arc<Seen>,
+    admin: Option<Admin>,
+    store: Option<StoreHandle>,
+    allocator: Option<AllocatorHandle>,
+}
+
+impl Allocator {
+    /// An allocator that has yet to be started.
+    pub(crate) fn new(config: AllocatorConfig, prometheus: PrometheusHandle) -> Self {
+        let seen = Arc::new(Seen { reports: Reports::default(), own: Own::new("allocator") });
+        Self { config, prometheus, seen, admin: None, store: None, allocator: None }
+    }
+}
+
+impl Process for Allocator {
+    async fn start(&mut self) -> Result<(), Failure> {
+        let (common, addresses) = (&self.config.common, &self.config.addresses);
+        let wanted = [("http".to_owned(), common.http), ("the allocator".to_owned(), addresses.listen)];
+        let faults = probe::ports(&wanted);
+        if !faults.is_empty() {
+            return Err(Failure::Setup(faults));
+        }
+        let seen: Arc<dyn Observed> = Arc::<Seen>::clone(&self.seen);
+        self.admin = Some(Admin::open(common.http, seen, self.prometheus.clone()).await?);
+        let store = self.store.insert(storage::open(&common.store).await?).clone();
+        let options = AllocatorOptions {
+            listen: addresses.listen,
+            advertise: addresses.advertise.clone(),
+            mesh_listen: addresses.mesh_listen,
+            policy: self.config.policy,
+        };
+        let started = population_allocator::service::start(options, store).await;
+        let allocator = started.map_err(|error| seats::refused(&error))?;
+        self.seen.reports.follow(allocator.reports());
+        self.allocator = Some(allocator);
+        Ok(())
+    }
+
+    fn observed(&self) -> Arc<dyn Observed> {
+        Arc::<Seen>::clone(&self.seen)
+    }
+
+    fn ready_line(&self) -> String {
+        let listening = self.allocator.as_ref().map(|allocator| allocator.address().to_string());
+        let join = self.config.addresses.advertise.clone().or(listening).unwrap_or_default();
+        let page = self.admin.as_ref().map(Admin::page).unwrap_or_default();
+        format!("ready join={join} page={page}")
+    }
+
+    async fn serve(&mut self) -> Failure {
+        match &mut self.allocator {
+            Some(allocator) => seats::ended(allocator.ended().await),
+            None => Failure::run("there is no allocator"),
+        }
+    }
+
+    async fn close(&mut self) {
+        if let Some(allocator) = self.allocator.take() {
+            let end = allocator.shutdown().await;
+            tracing::debug!(?end, "allocator ended");
+        }
+        storage::close(self.store.take()).await;
+        self.admin = None;
+        tracing::info!("closed");
+    }
+}
+
+/// What the admin port shows of the allocator.
+struct Seen {
+    reports: Reports,
+    own: Own,
+}
+
+impl Observed for Seen {
+    fn waits_for(&self) -> Option<String> {
+        self.reports.waits_for()
+    }
+
+    fn note_ready(&self) {}
+
+    fn unready(&self) -> Option<String> {
+        self.reports.unready()
+    }
+
+    fn state(&self) -> Option<Value> {
+        let report = self.reports.newest()?;
+        let state = serde_json::to_value(&report.state).ok()?;
+        // Of other processes only what nodes report is known: the time of their own threads.
+        let nodes_cpu_s = report.state.nodes.iter().filter(|node| node.alive).map(|node| node.cpu_s).sum();
+        Some(self.own.complete(state, nodes_cpu_s))
+    }
+
+    fn measure(&self) {
+        self.own.measure();
+        if let Some(report) = self.reports.newest() {
+            figures::allocator(&report);
+        }
+    }
+}
