@@ -10,8 +10,8 @@ mod demand;
 mod ledger;
 mod members;
 mod names;
-mod plan_book;
 mod placement;
+mod plan_book;
 mod planner;
 mod ports;
 mod requests;
@@ -20,8 +20,8 @@ mod state;
 
 pub use ledger::{Hold, Presence, Seat};
 pub use ports::{
-    AllocatorConfig, Answer, ConfigError, Counters, MeshCommand, Policy, PolicyError, RequestId, RequestNo, Seating,
-    Standing,
+    AllocatorConfig, Answer, ConfigError, Counters, MeshCommand, Policy, PolicyError, RequestId, RequestNo,
+    Seating, Standing,
 };
 pub use state::{ChunkState, ClusterState, IslandState, NodeState, PlanState, QueueState, TickState};
 
@@ -174,6 +174,7 @@ impl AllocatorCore {
             Asked::Membership => {
                 self.authority.handle_commit(&answer, &self.members, now_ms);
                 self.retry_joins(now_ms);
+                self.renew(now_ms);
             }
             Asked::Leave => self.authority.handle_leave(),
             Asked::PlanRead => {
@@ -184,6 +185,7 @@ impl AllocatorCore {
             Asked::PlanWrite => {
                 if self.book.handle_write(answer, &mut self.counters, now_ms) {
                     self.retry_joins(now_ms);
+                    self.renew(now_ms);
                 }
             }
             Asked::NameRead(name) => {
@@ -214,7 +216,9 @@ impl AllocatorCore {
 
     fn handle_name(&mut self, settled: Option<Settled>, now_ms: u64) {
         let Some(Settled { waiting, player }) = settled else { return };
-        for request in waiting.into_iter().filter(|request| self.joins.get(*request).is_some()).collect::<Vec<_>>() {
+        for request in
+            waiting.into_iter().filter(|request| self.joins.get(*request).is_some()).collect::<Vec<_>>()
+        {
             match player {
                 Some(player) => self.found(request, player, now_ms),
                 None => self.refuse(request, RejectCode::StoreAway),
@@ -229,7 +233,10 @@ impl AllocatorCore {
         if self.ledger.seat(player).is_none() {
             self.arrivals.note(now_ms);
         }
-        self.seat(request, now_ms);
+        if self.seat(request, now_ms) == Some(RejectCode::Full) {
+            // The next island is a commit away: no need to wait for the next step.
+            self.plan(now_ms);
+        }
         self.renew(now_ms);
     }
 
@@ -269,7 +276,8 @@ impl AllocatorCore {
         let nodes = self.members.expected(now_ms);
         let population: Vec<u32> = parent.islands.iter().map(|island| self.taken(island.island)).collect();
         let waits = |player: PlayerId| self.ledger.seat(player).is_none();
-        let waiting = self.joins.iter().filter(|(_, join)| join.wish.is_none() && join.player.is_some_and(waits));
+        let waiting =
+            self.joins.iter().filter(|(_, join)| join.wish.is_none() && join.player.is_some_and(waits));
         let decision = planner::decide(
             parent,
             &planner::Situation {
@@ -298,7 +306,8 @@ impl AllocatorCore {
     fn renew(&mut self, now_ms: u64) {
         let (ledger, book) = (&self.ledger, &self.book);
         let room = |wanted: IslandId| {
-            let island = book.plan().and_then(|plan| plan.islands.iter().find(|island| island.island == wanted));
+            let island =
+                book.plan().and_then(|plan| plan.islands.iter().find(|island| island.island == wanted));
             island.map_or(0, |island| island.cap.saturating_sub(ledger.population(wanted)))
         };
         self.authority.renew(ledger, room, &mut self.requests, now_ms);

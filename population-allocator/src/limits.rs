@@ -95,7 +95,10 @@ const _: () = {
     assert!(NODE_SILENT_MS >= 4 * CENSUS_EVERY_TICKS * TICK_MS && NODE_SILENT_MS >= LINK_REMAKE_MS);
     assert!(TICKET_MS + HOLD_SLACK_MS < RESUME_GRACE_MS, "a hold is over before a grace is");
     assert!(PLAN_NODES_MAX <= PEERS_MAX && PLAN_NODES_MAX >= TICKET_NODES_MAX);
-    assert!(REASONS_MAX * (REASON_BYTES_MAX + 3) + 64 + ISLANDS_MAX as usize * PLAN_ISLAND_BYTES_MAX <= DOCUMENT_MAX_BYTES);
+    assert!(
+        REASONS_MAX * (REASON_BYTES_MAX + 3) + 64 + ISLANDS_MAX as usize * PLAN_ISLAND_BYTES_MAX
+            <= DOCUMENT_MAX_BYTES
+    );
     assert!(PRESENT_ROWS_MAX * 16 + ISLANDS_MAX as usize * 11 + 64 <= DOCUMENT_MAX_BYTES);
     assert!(OPEN_LEAD_MS <= ARRIVALS_WINDOW_MS);
     assert!(STORE_INBOX_MAX >= 2 * PENDING_JOINS_MAX);

@@ -6,8 +6,8 @@
 mod replies;
 
 use crate::core::{
-    AllocatorConfig, AllocatorCore, ClusterState, ConfigError, Counters, MeshCommand, Policy, RequestId, RequestNo,
-    Standing,
+    AllocatorConfig, AllocatorCore, ClusterState, ConfigError, Counters, MeshCommand, Policy, RequestId,
+    RequestNo, Standing,
 };
 use crate::limits::{SHUTDOWN_MS, STATE_EVERY_MS, STORE_INBOX_MAX, TICK_EVERY_MS};
 use chunk_sync::ids::Source;

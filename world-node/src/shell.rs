@@ -299,3 +299,60 @@ fn advertised(options: &NodeOptions, bound: SocketAddr) -> Result<String, NodeEr
         None => Ok(bound.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use chunk_sync_io::mesh::{MeshFrame, MeshStats, PeerId};
+    use chunk_sync_io::store::StoreUrl;
+
+    /// A channel with a defect.
+    struct Defective;
+
+    impl Mesh for Defective {
+        fn publish(&mut self, _: &[u8], _: Bytes) {}
+        fn flush(&mut self) {}
+        fn subscribe(&mut self, _: &[u8]) {}
+        fn unsubscribe(&mut self, _: &[u8]) {}
+        fn connect(&mut self, _: PeerId, _: &str) {}
+        fn disconnect(&mut self, _: PeerId) {}
+        fn remake(&mut self, _: PeerId) {}
+        fn drain(&mut self, _: &mut Vec<MeshFrame>) {
+            panic!("defect {}", 7)
+        }
+        fn stats(&self) -> MeshStats {
+            MeshStats::default()
+        }
+        fn endpoint(&self) -> String {
+            String::new()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_thread_is_reported_as_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let url: StoreUrl = format!("embedded:{}", folder.path().display()).parse().unwrap();
+        let store = StoreHandle::open(&url).await.unwrap();
+        let (_, clock) = open_world(&store).await.unwrap();
+        let (node, source) = (NodeId(1), Source(1));
+        let config =
+            NodeConfig { node, source, seed: 1, keys: vec![], address: String::new(), mesh: String::new() };
+        let (standing, _) = watch::channel(Standing::Starting);
+        let (end, mut said) = watch::channel(None);
+        let parts = Parts {
+            core: NodeCore::new(config, clock.now_ms()),
+            door: Door::open(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap(),
+            sockets: Sockets::new().unwrap(),
+            mesh: Box::new(Defective),
+            store,
+            clock,
+            stop: Arc::default(),
+            stats: Arc::default(),
+            standing,
+        };
+        spawn(node, parts, end).unwrap();
+        let said = said.wait_for(Option::is_some).await.unwrap().clone();
+        assert_eq!(said, Some(NodeEnd::Failed("panic: defect 7".to_owned())));
+    }
+}

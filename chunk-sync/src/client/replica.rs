@@ -4,102 +4,24 @@
 //! the listing with the higher epoch wins, between equal epochs the newest, and a leave takes only its own listing
 //! away. Whether somebody vanished is judged at the end of a frame, so that nobody flickers at a border.
 
-use super::feeds::{Feed, Feeds, Step};
+mod listing;
+
+pub use self::listing::{Entity, Moved};
+
+use self::listing::{Enter, Listed, Listing};
+use super::feeds::{Feeds, Step};
 use super::limits::{FEED_SLOTS_MAX, LISTINGS_PER_ENTITY_MAX};
 use super::{ReplicaError, View};
-use crate::blocks::{Block, EntityKind, Header, RosterRecord, StreamId, moves, split_block};
-use crate::ids::{EntityId, Epoch};
+use crate::blocks::{Block, Header, RosterRecord, StreamId, moves, split_block};
+use crate::ids::EntityId;
 use crate::interest::Interest;
-use crate::limits::{NAME_BYTES_MAX, NEAR_RING};
-use crate::place::{ChunkPos, Place, Pose};
+use crate::limits::NEAR_RING;
+use crate::place::{ChunkPos, Place};
 use crate::time::Tick;
 use crate::wire::{TickHeader, Welcome};
 use std::collections::BTreeMap;
 
 const NONE: u32 = u32::MAX;
-
-/// An entity in view.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Entity<'a> {
-    /// The entity.
-    pub id: EntityId,
-    /// Epoch of its owner's right to it.
-    pub epoch: Epoch,
-    /// What it is.
-    pub kind: EntityKind,
-    /// How it looks; the game's own number.
-    pub look: u8,
-    /// Its name; may be empty.
-    pub name: &'a str,
-    /// Where it is.
-    pub place: Place,
-    /// The heading, 256 steps a turn.
-    pub heading: u8,
-    /// The tick in which it was there.
-    pub tick: Tick,
-}
-
-/// An entity in view turned up at another place.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Moved {
-    /// The entity.
-    pub entity: EntityId,
-    /// What it is.
-    pub kind: EntityKind,
-    /// Where it is now.
-    pub place: Place,
-    /// The heading, 256 steps a turn.
-    pub heading: u8,
-    /// It is in the near rings of the view.
-    pub near: bool,
-    /// The news came in step; else a keyframe told it that opened the stream or jumped ahead, and it may be old.
-    pub in_step: bool,
-}
-
-/// One listing of an entity in one roster.
-#[derive(Clone, Debug)]
-struct Listing {
-    entity: EntityId,
-    /// The newest enter wins between equal epochs.
-    entered: u64,
-    tick: Tick,
-    epoch: Epoch,
-    pose: Pose,
-    chunk: ChunkPos,
-    slot: u16,
-    feed: u16,
-    /// The entity's next listing.
-    next: u32,
-    /// The listing that counts for its entity.
-    wins: bool,
-    /// Named by the keyframe that is being applied.
-    named: bool,
-    kind: EntityKind,
-    look: u8,
-    name_bytes: u8,
-    name: [u8; NAME_BYTES_MAX],
-}
-
-/// All listings of one entity.
-#[derive(Clone, Copy, Debug)]
-struct Listed {
-    first: u32,
-    winner: u32,
-}
-
-/// What an `enter` record says.
-#[derive(Clone, Copy)]
-struct Enter<'a> {
-    slot: u16,
-    entity: EntityId,
-    epoch: Epoch,
-    pose: Pose,
-    kind: EntityKind,
-    look: u8,
-    name: &'a str,
-    /// Said by a keyframe.
-    keyframe: bool,
-}
 
 /// What a client sees.
 #[derive(Debug)]
@@ -482,51 +404,6 @@ impl View for Replica {
 
     fn frame(&mut self, header: &TickHeader, blocks: &[u8]) -> Result<(), ReplicaError> {
         self.apply(header, blocks, |_| ())
-    }
-}
-
-impl Listing {
-    fn new(entity: EntityId, at: u16, feed: &Feed<Vec<u32>>, entered: u64) -> Self {
-        Self {
-            entity,
-            entered,
-            tick: Tick(0),
-            epoch: Epoch(0),
-            pose: Pose(0),
-            chunk: feed.chunk,
-            slot: 0,
-            feed: at,
-            next: NONE,
-            wins: false,
-            named: false,
-            kind: EntityKind::Player,
-            look: 0,
-            name_bytes: 0,
-            name: [0; NAME_BYTES_MAX],
-        }
-    }
-
-    /// Takes over what a record says.
-    fn say(&mut self, enter: &Enter<'_>, tick: Tick) {
-        (self.slot, self.epoch, self.pose, self.tick) = (enter.slot, enter.epoch, enter.pose, tick);
-        (self.kind, self.look, self.named) = (enter.kind, enter.look, enter.keyframe);
-        // The record's name was measured when it was read.
-        let name_bytes = enter.name.len().min(NAME_BYTES_MAX);
-        self.name[..name_bytes].copy_from_slice(&enter.name.as_bytes()[..name_bytes]);
-        self.name_bytes = name_bytes as u8;
-    }
-
-    fn entity(&self) -> Entity<'_> {
-        Entity {
-            id: self.entity,
-            epoch: self.epoch,
-            kind: self.kind,
-            look: self.look,
-            name: std::str::from_utf8(&self.name[..usize::from(self.name_bytes)]).unwrap_or_default(),
-            place: self.pose.place(self.chunk),
-            heading: self.pose.heading(),
-            tick: self.tick,
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::events::{Event, Events, Process, Start};
 use super::limits::{STORE_CALL_MS, STORE_IN_FLIGHT_MAX};
 use chunk_sync::random::{RngExt, Stream, hash, stream};
 use chunk_sync::records::WORLD;
-use chunk_sync::store::{MemoryFault, MemoryStore, MinterFlow, MinterStep, StoreAnswer, StoreFault, StoreOp};
+use chunk_sync::store::{LEASE_GUARD_MS, MemoryStore, MinterFlow, MinterStep, StoreAnswer, StoreFault, StoreOp};
 use chunk_sync::ids::Source;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,7 +46,7 @@ pub(super) struct Arbiter {
 impl Arbiter {
     pub(super) fn new(seed: u64, now_ms: u64) -> Self {
         // The store has served for long, so leases can be taken over.
-        let store = MemoryStore::new(EPOCH_MS + now_ms - 1_000_000.min(now_ms)).with_lease_guard(0);
+        let store = MemoryStore::new(EPOCH_MS + now_ms - 2 * LEASE_GUARD_MS);
         Self {
             weather: StoreWeather::Fair,
             cut_off: BTreeSet::new(),
@@ -131,7 +131,6 @@ impl Arbiter {
     }
 
     fn call(&mut self, op: &StoreOp, now_ms: u64) -> StoreAnswer {
-        debug_assert_eq!(MemoryFault::default(), MemoryFault::None);
         self.store.call(EPOCH_MS + now_ms, op)
     }
 }

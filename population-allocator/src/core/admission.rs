@@ -39,7 +39,14 @@ impl Joins {
         self.waiting.len() >= PENDING_JOINS_MAX
     }
 
-    pub(super) fn add(&mut self, request: RequestNo, name: String, protocol: u16, wish: Option<u32>, now_ms: u64) {
+    pub(super) fn add(
+        &mut self,
+        request: RequestNo,
+        name: String,
+        protocol: u16,
+        wish: Option<u32>,
+        now_ms: u64,
+    ) {
         let join = Join {
             name,
             protocol,

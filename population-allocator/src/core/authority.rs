@@ -11,8 +11,8 @@ use super::members::Members;
 use super::ports::Counters;
 use super::requests::{Asked, Requests};
 use crate::limits::{
-    ALLOCATOR_LEASE_MS, AUTHORITY_MS, HOLD_SLACK_MS, PRESENT_ROWS_MAX, REGISTRY_EVERY_MS, STORE_RETRY_MS, TICKET_NUMBER_SHIFT,
-    TICKETS_AHEAD_MS,
+    ALLOCATOR_LEASE_MS, AUTHORITY_MS, HOLD_SLACK_MS, PRESENT_ROWS_MAX, REGISTRY_EVERY_MS, STORE_RETRY_MS,
+    TICKET_NUMBER_SHIFT, TICKETS_AHEAD_MS,
 };
 use chunk_sync::ids::{IslandId, Source};
 use chunk_sync::limits::{RESUME_GRACE_MS, TICKET_MS};
@@ -29,7 +29,10 @@ use std::collections::BTreeMap;
 const ALLOCATOR_PREFIX: &str = "allocator/";
 /// Predecessors that one registration clears away: each is a write, and each may have a lease to release.
 const CLEARED_MAX: usize = 8;
-const _: () = assert!(CLEARED_MAX + 2 <= WRITES_PER_COMMIT_MAX && CLEARED_MAX < 16 && PARTITION_ROWS_MAX > 64);
+/// Tickets that are promised at once for an island without a free seat.
+const FULL_ISLAND_TICKETS: u32 = 8;
+const _: () =
+    assert!(CLEARED_MAX + 2 <= WRITES_PER_COMMIT_MAX && CLEARED_MAX < 16 && PARTITION_ROWS_MAX > 64);
 
 /// How far the right has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -149,14 +152,19 @@ impl Authority {
         self.legacy.refresh(now_ms, members);
     }
 
-    /// Whether the store knows of one more unused ticket than the `held` ones for this island; if it doesn't, it
-    /// will be told.
-    pub(super) fn may_issue(&mut self, island: IslandId, held: u32) -> bool {
+    /// Whether the store knows of one more unused ticket than the `held` ones for this island. If it doesn't, it will
+    /// be told of as many as `waiting` joins could want.
+    pub(super) fn may_issue(&mut self, island: IslandId, held: u32, waiting: usize) -> bool {
         let promised = |of: &BTreeMap<IslandId, u32>| of.get(&island).copied().unwrap_or(0);
         let confirmed = promised(&self.promised);
         let sure = self.sent.as_ref().map_or(confirmed, |sent| confirmed.min(promised(&sent.promised)));
-        *self.wanted.entry(island).or_default() += 1;
-        held < sure
+        let wanted = self.wanted.entry(island).or_default();
+        if held < sure {
+            *wanted += 1;
+            return true;
+        }
+        *wanted = (*wanted).max(u32::try_from(waiting).unwrap_or(u32::MAX));
+        false
     }
 
     /// The next ticket number, if the store knows a larger one.
@@ -211,9 +219,16 @@ impl Authority {
             let to = u64::from(self.source.0);
             commit = commit.epoch(EpochStep::Raise { name: EPOCH_ALLOCATOR.into(), to });
         }
-        commit = commit.lease(self.lease(|name, holder| LeaseStep::Take { name, holder, ttl_ms: ALLOCATOR_LEASE_MS }));
+        commit = commit.lease(self.lease(|name, holder| LeaseStep::Take {
+            name,
+            holder,
+            ttl_ms: ALLOCATOR_LEASE_MS,
+        }));
         let own = allocator_doc(self.source);
-        let others = view.docs.keys().filter(|name| name.as_str().starts_with(ALLOCATOR_PREFIX) && name.as_str() != own);
+        let others = view
+            .docs
+            .keys()
+            .filter(|name| name.as_str().starts_with(ALLOCATOR_PREFIX) && name.as_str() != own);
         for name in others.take(CLEARED_MAX) {
             // Remembered, since a registration whose answer was lost leaves no trace of them.
             self.succeeds = true;
@@ -253,11 +268,11 @@ impl Authority {
             return;
         }
         let Some(token) = requests.token() else { return };
-        // Twice what was asked for since the last time: a storm pays a commit per doubling, calm days promise nothing.
+        // Twice what was wanted since the last time, so that a storm is not stopped at each ticket; calm days promise
+        // nothing. Who is counted on a full island already may still want another ticket for it.
         let mut promised = held.clone();
         for (island, wanted) in std::mem::take(&mut self.wanted) {
-            // Who is counted on the island already needs no room for another ticket.
-            let more = wanted.saturating_add(wanted.min(room(island)));
+            let more = wanted.saturating_mul(2).min(room(island).max(FULL_ISLAND_TICKETS));
             let promised = promised.entry(island).or_default();
             *promised = promised.saturating_add(more);
         }
@@ -336,7 +351,9 @@ impl Authority {
     fn refused(&mut self, refusal: &Refusal) {
         let own = u64::from(self.source.0);
         match refusal {
-            Refusal::EpochMismatch { name, current } if name.as_str() == EPOCH_ALLOCATOR && *current > own => {
+            Refusal::EpochMismatch { name, current }
+                if name.as_str() == EPOCH_ALLOCATOR && *current > own =>
+            {
                 self.right = Right::Fenced;
             }
             // An earlier reservation was done after all, though we never heard so.
@@ -388,7 +405,9 @@ impl Authority {
         let counted = ledger.present().iter().map(|((source, island), count)| (*source, *island, *count));
         let mut present: Vec<_> = counted.chain(self.legacy.seats.present.iter().copied()).collect();
         if present.len() > PRESENT_ROWS_MAX {
-            present.sort_unstable_by_key(|(source, island, count)| (std::cmp::Reverse(*count), *source, *island));
+            present.sort_unstable_by_key(|(source, island, count)| {
+                (std::cmp::Reverse(*count), *source, *island)
+            });
             present.truncate(PRESENT_ROWS_MAX);
         }
         commit.put(DOC_SEATS, encode(&SeatsRecord { held, present }))

@@ -153,7 +153,8 @@ impl Ledger {
             if let Some(at) = seat.holds.iter().position(|old| old.island == hold.island) {
                 // The older ticket may have been used already, at a node that the new one doesn't list.
                 let old = seat.holds.remove(at);
-                let more: Vec<NodeId> = old.nodes.into_iter().filter(|node| !hold.nodes.contains(node)).collect();
+                let more: Vec<NodeId> =
+                    old.nodes.into_iter().filter(|node| !hold.nodes.contains(node)).collect();
                 hold.nodes.extend(more);
             }
             seat.holds.push(hold);
@@ -191,7 +192,8 @@ impl Ledger {
 
     /// The incarnation is lost: the seats of whom it listed are kept until `until_ms`.
     pub(super) fn lose(&mut self, source: Source, listed: &[PlayerId], until_ms: u64) {
-        for player in listed.iter().filter(|player| self.is_at(**player, source)).copied().collect::<Vec<_>>() {
+        for player in listed.iter().filter(|player| self.is_at(**player, source)).copied().collect::<Vec<_>>()
+        {
             self.change(player, |seat| {
                 if let Some(presence) = &mut seat.presence {
                     presence.grace_until_ms.get_or_insert(until_ms);
@@ -213,7 +215,8 @@ impl Ledger {
             };
             self.change(player, |seat| {
                 seat.holds.retain(|hold| !over(hold));
-                let in_time = |presence: &Presence| presence.grace_until_ms.is_none_or(|until| until > now_ms);
+                let in_time =
+                    |presence: &Presence| presence.grace_until_ms.is_none_or(|until| until > now_ms);
                 seat.presence = seat.presence.filter(in_time);
             });
             // What is due and stays is waiting for a silent node.

@@ -51,7 +51,15 @@ pub(super) struct Member {
 
 impl Member {
     fn new(record: NodeRecord) -> Self {
-        Member { record, heard: None, leased: false, word_ms: None, linked_ms: None, listed: Vec::new(), lost: false }
+        Member {
+            record,
+            heard: None,
+            leased: false,
+            word_ms: None,
+            linked_ms: None,
+            listed: Vec::new(),
+            lost: false,
+        }
     }
 
     fn spoke_within(&self, ms: u64, now_ms: u64) -> bool {
@@ -224,7 +232,8 @@ impl Members {
 
     /// The source speaks: its node, if it is the current incarnation of one that the registry counts as alive.
     pub(super) fn hear(&mut self, peer: Source, now_ms: u64, counters: &mut Counters) -> Option<NodeId> {
-        let Some((node, member)) = self.nodes.iter_mut().find(|(_, member)| member.record.source == peer) else {
+        let Some((node, member)) = self.nodes.iter_mut().find(|(_, member)| member.record.source == peer)
+        else {
             counters.mesh_unknown += 1;
             return None;
         };

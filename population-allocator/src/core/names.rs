@@ -44,7 +44,13 @@ pub(super) struct Names {
 
 impl Names {
     /// Finds the player with this name (compared without case) for a join.
-    pub(super) fn find(&mut self, name: &str, request: RequestNo, requests: &mut Requests, now_ms: u64) -> Found {
+    pub(super) fn find(
+        &mut self,
+        name: &str,
+        request: RequestNo,
+        requests: &mut Requests,
+        now_ms: u64,
+    ) -> Found {
         let name = name.to_lowercase();
         if let Some(player) = self.known.get(&name) {
             return Found::Known(*player);

@@ -37,7 +37,8 @@ pub(super) fn island<'p>(
     islands_max: u32,
     applicant: Applicant,
 ) -> Result<&'p IslandRecord, Obstacle> {
-    let taken = |island: &IslandRecord| ledger.population(island.island).saturating_add(inherited(island.island));
+    let taken =
+        |island: &IslandRecord| ledger.population(island.island).saturating_add(inherited(island.island));
     let seat = ledger.seat(applicant.player);
     let counted = |island: IslandId| seat.is_some_and(|seat| seat.is_on(island));
     let find = |wanted: IslandId| plan.islands.iter().find(|island| island.island == wanted);

@@ -78,7 +78,11 @@ fn open_first(islands: &mut Vec<IslandRecord>, policy: &Policy) -> String {
     let missing = (policy.islands as usize).saturating_sub(islands.len());
     open(islands, policy, missing as u32);
     match missing {
-        0 => format!("start: nothing, {} islands are open and {} are always wanted", islands.len(), policy.islands),
+        0 => format!(
+            "start: nothing, {} islands are open and {} are always wanted",
+            islands.len(),
+            policy.islands
+        ),
         _ => format!("start: opens {missing}, {} islands are always wanted", policy.islands),
     }
 }
@@ -86,7 +90,8 @@ fn open_first(islands: &mut Vec<IslandRecord>, policy: &Policy) -> String {
 fn open_for_demand(islands: &mut Vec<IslandRecord>, situation: &Situation<'_>) -> String {
     let Situation { policy, population, waiting, arrivals, expected, .. } = situation;
     let people = |at: usize| population.get(at).copied().unwrap_or(0);
-    let free: u64 = islands.iter().enumerate().map(|(at, island)| free_seats(island.design, people(at))).sum();
+    let free: u64 =
+        islands.iter().enumerate().map(|(at, island)| free_seats(island.design, people(at))).sum();
     let needed = waiting + expected + u64::from(SPARE_SEATS);
     let why = format!(
         "{free} seats free up to design, {needed} needed ({waiting} waiting, {expected} expected of {arrivals} lately, {SPARE_SEATS} spare)"
@@ -138,7 +143,8 @@ fn assign_nodes(islands: &mut [IslandRecord], nodes: &[NodeId]) -> String {
 fn nodes_of(island: IslandId, nodes: &[NodeId]) -> Vec<NodeId> {
     let mut picked = nodes.to_vec();
     if picked.len() > PLAN_NODES_MAX {
-        picked.sort_by_key(|node| std::cmp::Reverse((hash(u64::from(island.0), &node.0.to_be_bytes()), *node)));
+        picked
+            .sort_by_key(|node| std::cmp::Reverse((hash(u64::from(island.0), &node.0.to_be_bytes()), *node)));
         picked.truncate(PLAN_NODES_MAX);
         picked.sort_unstable();
     }
@@ -192,7 +198,8 @@ mod tests {
         let policy = Policy { islands: ISLANDS_MAX, design: 100_000, cap: 100_000, ..Policy::default() };
         let nodes: Vec<NodeId> = (0..1_000).map(|n| NodeId(u32::MAX - 1_000 + n)).collect();
         let situation = Situation { nodes: &nodes, ..situation(&policy, &[], u64::MAX / 2) };
-        let plan = decide(&PlanRecord { number: u64::MAX - 1, ..PlanRecord::default() }, &situation).plan.unwrap();
+        let plan =
+            decide(&PlanRecord { number: u64::MAX - 1, ..PlanRecord::default() }, &situation).plan.unwrap();
         assert_eq!((plan.islands.len(), plan.islands[0].nodes.len()), (256, PLAN_NODES_MAX));
         assert!(encode(&plan).len() <= DOCUMENT_MAX_BYTES, "{}", encode(&plan).len());
     }

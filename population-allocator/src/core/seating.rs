@@ -1,6 +1,7 @@
 //! Seating: from a join whose player is known to a seat, a wait, or a refusal. The part of the core that gives
 //! tickets; everything that a ticket rests on is looked at here, in one order.
 
+use super::authority::Right;
 use super::ledger::Hold;
 use super::placement::{self, Applicant, Obstacle};
 use super::{AllocatorCore, Answer, RequestNo};
@@ -88,9 +89,13 @@ impl AllocatorCore {
     }
 
     fn try_seat(&mut self, request: RequestNo, now_ms: u64) -> Outcome {
-        let Some((player, wish)) = self.joins.get(request).and_then(|join| Some((join.player?, join.wish))) else {
+        let Some((player, wish)) = self.joins.get(request).and_then(|join| Some((join.player?, join.wish)))
+        else {
             return Outcome::Waits(RejectCode::StoreAway);
         };
+        if self.authority.right() == Right::Fenced {
+            return Outcome::Refused(RejectCode::Closing);
+        }
         if !self.authority.may_seat(now_ms) {
             return Outcome::Waits(RejectCode::StoreAway);
         }
@@ -105,7 +110,7 @@ impl AllocatorCore {
             return Outcome::Refused(RejectCode::Busy);
         }
         let held = self.ledger.held().get(&island).copied().unwrap_or(0);
-        if !self.authority.may_issue(island, held) {
+        if !self.authority.may_issue(island, held, self.joins.len()) {
             return Outcome::Waits(RejectCode::StoreAway);
         }
         let Some(number) = self.authority.next_number(now_ms) else {

@@ -3,8 +3,8 @@
 
 use super::ledger::Ledger;
 use super::members::Members;
-use chunk_sync::place::ChunkPos;
 use chunk_sync::ids::IslandId;
+use chunk_sync::place::ChunkPos;
 use chunk_sync::records::{IslandRecord, PlanRecord};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -134,10 +134,14 @@ fn nodes(members: &Members, now_ms: u64) -> Vec<NodeState> {
             id: id.0,
             address: member.record.address.clone(),
             sessions: member.sessions(),
-            tick_ms: heard.map_or(TickState::default(), |heard| TickState { p50: heard.tick_ms.0, p99: heard.tick_ms.1 }),
+            tick_ms: heard.map_or(TickState::default(), |heard| TickState {
+                p50: heard.tick_ms.0,
+                p99: heard.tick_ms.1,
+            }),
             cpu_s: heard.map_or(0.0, |heard| heard.cpu_s),
             ghosts: heard.map_or(0, |heard| heard.ghosts),
-            chunks_claimed: heard.map_or(0, |heard| heard.chunks.iter().filter(|chunk| chunk.claimed).count() as u32),
+            chunks_claimed: heard
+                .map_or(0, |heard| heard.chunks.iter().filter(|chunk| chunk.claimed).count() as u32),
             alive: member.is_live(now_ms),
         }
     };

@@ -7,40 +7,42 @@ use chunk_sync::limits::{CENSUS_EVERY_TICKS, NODE_LEASE_MS, TICK_MS};
 use chunk_sync::mesh_wire::{self, Census, Topic};
 use chunk_sync::random::{RngExt, Stream};
 use chunk_sync::records::{self, CLUSTER_REGISTRY, NodeRecord, WORLD, lease_name, node_doc};
-use chunk_sync::store::{Commit, LeaseStep, MemoryStore, PartitionKey, StoreAnswer, StoreFault, StoreOp, Token};
+use chunk_sync::store::{
+    Commit, LeaseStep, MemoryStore, PartitionKey, StoreAnswer, StoreFault, StoreOp, Token,
+};
 use chunk_sync::ticket::{Ticket, TicketKey};
 use chunk_sync::time::Tick;
 use chunk_sync::wire::{Hello, PROTOCOL_VERSIONS, RejectCode, Seat};
 use population_allocator::core::{AllocatorConfig, AllocatorCore, MeshCommand, Policy, RequestId, RequestNo};
 use std::collections::BTreeMap;
 
-pub const STEP_MS: u64 = 10;
+pub(crate) const STEP_MS: u64 = 10;
 /// When the world began, by the store's clock.
 const BEGAN_MS: u64 = 1_700_000_000_000;
 /// World time at which every story starts.
-pub const START_MS: u64 = 1_000_000;
+pub(crate) const START_MS: u64 = 1_000_000;
 
 /// A node as the allocator can see it.
 #[derive(Debug)]
-pub struct FakeNode {
-    pub source: Source,
+pub(crate) struct FakeNode {
+    pub(crate) source: Source,
     /// The process lives; what is in `sessions` is inside.
-    pub runs: bool,
+    pub(crate) runs: bool,
     /// The process is scheduled: it talks and takes tickets.
-    pub awake: bool,
+    pub(crate) awake: bool,
     /// Census messages reach the allocator.
-    pub reachable: bool,
-    pub open: bool,
-    pub sessions: BTreeMap<PlayerId, (u64, IslandId)>,
+    pub(crate) reachable: bool,
+    pub(crate) open: bool,
+    pub(crate) sessions: BTreeMap<PlayerId, (u64, IslandId)>,
 }
 
 /// How unkind the surroundings are.
-pub struct Weather {
-    pub stream: Stream,
+pub(crate) struct Weather {
+    pub(crate) stream: Stream,
     /// Longest way of a store operation, of its answer, of a mesh message.
-    pub delay_ms: u64,
+    pub(crate) delay_ms: u64,
     /// One of this many store operations gets no true answer, one of this many census messages is lost.
-    pub loss_one_in: u64,
+    pub(crate) loss_one_in: u64,
 }
 
 #[derive(Debug)]
@@ -51,19 +53,19 @@ enum Event {
     Fenced(u32, PlayerId, u64),
 }
 
-pub struct Cluster {
-    pub core: AllocatorCore,
-    pub store: MemoryStore,
-    pub store_away: bool,
-    pub now_ms: u64,
-    pub policy: Policy,
-    pub key: TicketKey,
-    pub allocator: Source,
-    pub nodes: BTreeMap<u32, FakeNode>,
-    pub links: BTreeMap<Source, String>,
-    pub subscribed: Vec<[u8; 10]>,
-    pub answers: BTreeMap<RequestNo, Result<Seat, RejectCode>>,
-    pub weather: Option<Weather>,
+pub(crate) struct Cluster {
+    pub(crate) core: AllocatorCore,
+    pub(crate) store: MemoryStore,
+    pub(crate) store_away: bool,
+    pub(crate) now_ms: u64,
+    pub(crate) policy: Policy,
+    pub(crate) key: TicketKey,
+    pub(crate) allocator: Source,
+    pub(crate) nodes: BTreeMap<u32, FakeNode>,
+    pub(crate) links: BTreeMap<Source, String>,
+    pub(crate) subscribed: Vec<[u8; 10]>,
+    pub(crate) answers: BTreeMap<RequestNo, Result<Seat, RejectCode>>,
+    pub(crate) weather: Option<Weather>,
     /// The newest ticket that each player used.
     used: BTreeMap<PlayerId, u64>,
     events: BTreeMap<(u64, u64), Event>,
@@ -74,7 +76,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub fn new(policy: Policy) -> Self {
+    pub(crate) fn new(policy: Policy) -> Self {
         let key = TicketKey { id: 1, secret: [7; 32] };
         let allocator = Source(1);
         Cluster {
@@ -100,7 +102,7 @@ impl Cluster {
     }
 
     /// A cluster whose allocator and `nodes` nodes serve.
-    pub fn serving(policy: Policy, nodes: u32) -> Self {
+    pub(crate) fn serving(policy: Policy, nodes: u32) -> Self {
         let mut cluster = Self::new(policy);
         (1..=nodes).for_each(|node| cluster.start_node(node));
         cluster.run(3_000);
@@ -110,7 +112,7 @@ impl Cluster {
     // The allocator's process.
 
     /// The process dies, a new one starts.
-    pub fn restart_allocator(&mut self) {
+    pub(crate) fn restart_allocator(&mut self) {
         self.sources += 1;
         self.allocator = Source(self.sources);
         self.links.clear();
@@ -120,7 +122,7 @@ impl Cluster {
     }
 
     /// The process is asked to stop and does; a new one starts.
-    pub fn replace_allocator(&mut self) {
+    pub(crate) fn replace_allocator(&mut self) {
         self.core.shutdown(self.now_ms);
         for _ in 0..100 {
             self.now_ms += STEP_MS;
@@ -134,7 +136,7 @@ impl Cluster {
 
     // Nodes.
 
-    pub fn start_node(&mut self, node: u32) {
+    pub(crate) fn start_node(&mut self, node: u32) {
         self.sources += 1;
         let source = Source(self.sources);
         let fake = FakeNode {
@@ -168,26 +170,25 @@ impl Cluster {
     }
 
     /// The node's process dies and nobody says so.
-    pub fn kill_node(&mut self, node: u32) {
+    pub(crate) fn kill_node(&mut self, node: u32) {
         let fake = self.nodes.get_mut(&node).unwrap();
         (fake.runs, fake.awake) = (false, false);
         fake.sessions.clear();
     }
 
-    pub fn commit_registry(&mut self, build: impl FnOnce(Commit) -> Commit) {
+    pub(crate) fn commit_registry(&mut self, build: impl FnOnce(Commit) -> Commit) {
         self.token += 1;
         let commit = build(Commit::new(PartitionKey::cluster(WORLD, CLUSTER_REGISTRY), Token(self.token)));
         let answer = self.store.call(BEGAN_MS + self.now_ms, &StoreOp::Commit(commit));
-        let done = matches!(
-            answer,
-            StoreAnswer::Committed(chunk_sync::store::CommitOutcome::Done { .. })
-        );
+        let done = matches!(answer, StoreAnswer::Committed(chunk_sync::store::CommitOutcome::Done { .. }));
         assert!(done, "{answer:?}");
     }
 
     /// Shows the ticket to a node, as a client would; whether the node takes the session.
-    pub fn enter(&mut self, seat: &Seat, node: u32) -> bool {
-        let Some(fake) = self.nodes.get_mut(&node).filter(|fake| fake.runs && fake.awake) else { return false };
+    pub(crate) fn enter(&mut self, seat: &Seat, node: u32) -> bool {
+        let Some(fake) = self.nodes.get_mut(&node).filter(|fake| fake.runs && fake.awake) else {
+            return false;
+        };
         let Ok(ticket) = Ticket::check(&seat.ticket, &[self.key.clone()], self.now_ms, NodeId(node)) else {
             return false;
         };
@@ -205,31 +206,35 @@ impl Cluster {
         true
     }
 
-    pub fn leave(&mut self, player: u64) {
+    pub(crate) fn leave(&mut self, player: u64) {
         for fake in self.nodes.values_mut().filter(|fake| fake.awake) {
             fake.sessions.remove(&PlayerId(player));
         }
     }
 
     /// Who is truly inside: of a player's sessions only that of the newest ticket counts.
-    pub fn inside(&self, island: IslandId) -> usize {
+    pub(crate) fn inside(&self, island: IslandId) -> usize {
         let sessions = self.nodes.values().filter(|fake| fake.runs).flat_map(|fake| &fake.sessions);
         sessions.filter(|(player, (number, at))| *at == island && self.used[player] == *number).count()
     }
 
-    pub fn census(&self, node: u32) -> Census {
+    pub(crate) fn census(&self, node: u32) -> Census {
         let fake = &self.nodes[&node];
         Census {
             node: NodeId(node),
             source: fake.source,
             tick: Tick::at_ms(self.now_ms),
-            sessions: fake.sessions.iter().map(|(player, (number, island))| (*player, *number, *island)).collect(),
+            sessions: fake
+                .sessions
+                .iter()
+                .map(|(player, (number, island))| (*player, *number, *island))
+                .collect(),
             open: fake.open,
             ..Census::default()
         }
     }
 
-    pub fn say(&mut self, source: Source, census: &Census) {
+    pub(crate) fn say(&mut self, source: Source, census: &Census) {
         let body = mesh_wire::encode(census);
         self.core.handle_mesh(source, &Topic::Census.bytes(), &body, self.now_ms);
         self.carry();
@@ -237,16 +242,16 @@ impl Cluster {
 
     // Clients.
 
-    pub fn join(&mut self, name: &str) -> RequestNo {
+    pub(crate) fn join(&mut self, name: &str) -> RequestNo {
         self.join_with(name, None)
     }
 
-    pub fn join_with(&mut self, name: &str, island: Option<u32>) -> RequestNo {
+    pub(crate) fn join_with(&mut self, name: &str, island: Option<u32>) -> RequestNo {
         let (min, max) = PROTOCOL_VERSIONS;
         self.hello(Hello { min, max, name: Some(name.to_owned()), island, ..Hello::default() })
     }
 
-    pub fn hello(&mut self, hello: Hello) -> RequestNo {
+    pub(crate) fn hello(&mut self, hello: Hello) -> RequestNo {
         self.request += 1;
         let request = RequestNo(self.request);
         self.core.handle_join(request, hello, self.now_ms);
@@ -255,7 +260,7 @@ impl Cluster {
     }
 
     /// Joins and waits for the answer.
-    pub fn answer(&mut self, name: &str, island: Option<u32>) -> Result<Seat, RejectCode> {
+    pub(crate) fn answer(&mut self, name: &str, island: Option<u32>) -> Result<Seat, RejectCode> {
         let request = self.join_with(name, island);
         for _ in 0..1_000 {
             if let Some(answer) = self.answers.remove(&request) {
@@ -266,12 +271,12 @@ impl Cluster {
         panic!("{name} got no answer");
     }
 
-    pub fn seat(&mut self, name: &str) -> Seat {
+    pub(crate) fn seat(&mut self, name: &str) -> Seat {
         self.answer(name, None).unwrap()
     }
 
     /// Joins and enters at the best node.
-    pub fn play(&mut self, name: &str) -> Seat {
+    pub(crate) fn play(&mut self, name: &str) -> Seat {
         let seat = self.seat(name);
         assert!(self.enter(&seat, first_node(&seat)), "{name} can't enter");
         seat
@@ -279,13 +284,13 @@ impl Cluster {
 
     // Time.
 
-    pub fn run(&mut self, ms: u64) {
+    pub(crate) fn run(&mut self, ms: u64) {
         for _ in 0..ms.div_ceil(STEP_MS) {
             self.step();
         }
     }
 
-    pub fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         self.now_ms += STEP_MS;
         self.carry();
         let nodes: Vec<u32> = self.nodes.keys().copied().collect();
@@ -301,7 +306,8 @@ impl Cluster {
                 };
                 self.commit_registry(|commit| commit.lease(lease));
             }
-            if talks && phase.is_multiple_of(CENSUS_EVERY_TICKS * TICK_MS) && self.links.contains_key(&source) {
+            if talks && phase.is_multiple_of(CENSUS_EVERY_TICKS * TICK_MS) && self.links.contains_key(&source)
+            {
                 let body = Bytes::from(mesh_wire::encode(&self.census(node)));
                 if !self.is_lost() {
                     self.at(self.delay_max(), Event::Mesh(source, body));
@@ -334,7 +340,7 @@ impl Cluster {
     }
 
     /// Carries what the core gave out, and does what is due.
-    pub fn carry(&mut self) {
+    pub(crate) fn carry(&mut self) {
         loop {
             let mut ops = Vec::new();
             self.core.drain_requests(&mut |id, op| ops.push((id, op)));
@@ -356,7 +362,9 @@ impl Cluster {
             MeshCommand::Disconnect(source) => {
                 assert!(links.remove(&source).is_some(), "a link that isn't there is ended");
             }
-            MeshCommand::Remake(source) => assert!(links.contains_key(&source), "a link that isn't there is remade"),
+            MeshCommand::Remake(source) => {
+                assert!(links.contains_key(&source), "a link that isn't there is remade")
+            }
             MeshCommand::Subscribe(topic) => subscribed.push(topic),
             MeshCommand::Unsubscribe(_) | MeshCommand::Publish(..) => panic!("allocators only listen"),
         });
@@ -414,15 +422,15 @@ fn core(source: Source, policy: Policy, key: &TicketKey, now_ms: u64) -> Allocat
 }
 
 /// The node that the seat lists first.
-pub fn first_node(seat: &Seat) -> u32 {
+pub(crate) fn first_node(seat: &Seat) -> u32 {
     node_of(&seat.nodes[0])
 }
 
-pub fn node_of(address: &str) -> u32 {
+pub(crate) fn node_of(address: &str) -> u32 {
     address.strip_prefix("node").and_then(|rest| rest.strip_suffix(":7000")).unwrap().parse().unwrap()
 }
 
 /// A small world: three people are an island.
-pub fn small() -> Policy {
+pub(crate) fn small() -> Policy {
     Policy { design: 3, cap: 5, minimum: 1, islands: 1, islands_max: 2, ..Policy::default() }
 }

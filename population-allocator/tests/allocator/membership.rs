@@ -29,7 +29,11 @@ fn a_restart_continues_the_plan_and_never_repeats_a_ticket_number() {
             cluster.restart_allocator();
         }
         let again = cluster.seat("p4");
-        assert_eq!((again.player, again.island), (seats[4].player, seats[4].island), "names and seats are kept");
+        assert_eq!(
+            (again.player, again.island),
+            (seats[4].player, seats[4].island),
+            "names and seats are kept"
+        );
         assert!(number(&cluster, &again) > last);
         last = number(&cluster, &again);
         let continued = cluster.core.plan_record().unwrap();

@@ -19,8 +19,11 @@ fn an_island_fills_to_design_then_the_next_opens_then_both_fill_to_the_cap() {
     assert_eq!(islands, [1, 1, 1, 2, 2, 2, 1, 2, 1, 2]);
     assert_eq!(cluster.answer("late", None), Err(RejectCode::Full));
     assert_eq!((cluster.core.population(ONE), cluster.core.population(TWO)), (5, 5));
+    cluster.run(200);
     let state = cluster.core.state(cluster.now_ms);
-    assert!(state.plan.reasons.iter().any(|reason| reason.starts_with("open: nothing, all 2 islands are open")));
+    assert!(
+        state.plan.reasons.iter().any(|reason| reason.starts_with("open: nothing, all 2 islands are open"))
+    );
 }
 
 #[test]
@@ -57,7 +60,10 @@ fn tickets_are_good_at_the_nodes_that_they_list() {
     assert_eq!(seat.nodes, ["node1:7000", "node2:7000", "node3:7000"]);
     assert_eq!((seat.protocol, seat.ticket_ms), (1, TICKET_MS));
     let ticket = Ticket::check(&seat.ticket, &[cluster.key.clone()], cluster.now_ms, NodeId(3)).unwrap();
-    assert_eq!((ticket.player.0, ticket.island.0, ticket.name.as_str()), (seat.player, seat.island, "Mara_1"));
+    assert_eq!(
+        (ticket.player.0, ticket.island.0, ticket.name.as_str()),
+        (seat.player, seat.island, "Mara_1")
+    );
     assert_eq!(ticket.expires_ms, cluster.now_ms + TICKET_MS);
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use chunk_sync_io::store::StoreHandle;
 use metrics_exporter_prometheus::PrometheusHandle;
 use population_allocator::service::{AllocatorHandle, AllocatorOptions};
-use serde_json::Value;
 
 use crate::config::{AllocatorConfig, probe};
 use crate::failure::Failure;
@@ -103,12 +102,11 @@ impl Observed for Seen {
         self.reports.unready()
     }
 
-    fn state(&self) -> Option<Value> {
+    fn state(&self) -> Option<String> {
         let report = self.reports.newest()?;
-        let state = serde_json::to_value(&report.state).ok()?;
         // Of other processes only what nodes report is known: the time of their own threads.
         let nodes_cpu_s = report.state.nodes.iter().filter(|node| node.alive).map(|node| node.cpu_s).sum();
-        Some(self.own.complete(state, nodes_cpu_s))
+        self.own.complete(&report.state, nodes_cpu_s)
     }
 
     fn measure(&self) {

@@ -7,6 +7,7 @@ use chunk_sync_io::door::DoorStats;
 use chunk_sync_io::mesh::MeshStats;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use population_allocator::service::Report;
+use world_node::core::Counters;
 use world_node::core::ports::Phase;
 use world_node::shell::{NodeHandle, NodeStats};
 
@@ -30,6 +31,19 @@ pub(crate) fn describe() {
     describe_counter!("atoll_node_sends_total", "Sends to clients");
     describe_counter!("atoll_node_sends_waited_total", "Sends of which something had to wait");
     describe_counter!("atoll_node_store_refused_total", "Operations not given to the store: too many under way");
+    describe_counter!("atoll_node_entered_total", "Players let in");
+    describe_counter!("atoll_node_corrections_total", "Steps that were refused and put back");
+    describe_counter!("atoll_node_skips_total", "Times that a slow client was skipped to keyframes");
+    describe_counter!("atoll_node_snapshots_total", "Snapshots of whole views that were sent");
+    describe_counter!("atoll_node_gaps_total", "Gaps found in streams");
+    describe_counter!("atoll_node_repairs_total", "Keyframes asked of other sources");
+    describe_counter!("atoll_node_garbage_total", "Messages of other members refused as malformed");
+    describe_counter!("atoll_node_pauses_total", "Times that the node was late and asked the store who it is");
+    describe_counter!("atoll_node_takeovers_total", "Dead incarnations that the node took over");
+    describe_counter!("atoll_node_stream_frames_total", "Stream frames on channels: published, passed on, dropped");
+    describe_counter!("atoll_node_stream_bytes_total", "Bytes of stream frames published and passed on");
+    describe_counter!("atoll_node_creatures_total", "Creatures given to others and taken from others");
+    describe_counter!("atoll_node_rejected_total", "Clients that were refused, by reason");
     describe_counter!("atoll_door_connections_total", "Connections at a door, by what became of them");
     describe_gauge!("atoll_door_pending", "Connections that have yet to say Hello");
     describe_counter!("atoll_mesh_frames_total", "Messages on the channel, by direction");
@@ -64,6 +78,7 @@ pub(crate) fn node(handle: &NodeHandle) {
     let stats = handle.stats();
     load(&node, &stats);
     clients(&node, &stats);
+    core(&node, &stats.counters);
     mesh(&node, &stats.mesh);
     door(&node, handle.door_stats());
 }
@@ -114,6 +129,39 @@ fn clients(node: &str, stats: &NodeStats) {
     }
     counter!("atoll_node_sends_total", &[label()]).absolute(stats.sends);
     counter!("atoll_node_sends_waited_total", &[label()]).absolute(stats.sends_waited);
+}
+
+fn core(node: &str, counters: &Counters) {
+    let label = || ("node", node.to_owned());
+    for (name, count) in [
+        ("atoll_node_entered_total", counters.entered),
+        ("atoll_node_corrections_total", counters.corrections),
+        ("atoll_node_skips_total", counters.skips),
+        ("atoll_node_snapshots_total", counters.snapshots),
+        ("atoll_node_gaps_total", counters.gaps),
+        ("atoll_node_repairs_total", counters.repairs),
+        ("atoll_node_garbage_total", counters.garbage),
+        ("atoll_node_pauses_total", counters.pauses),
+        ("atoll_node_takeovers_total", counters.takeovers),
+    ] {
+        counter!(name, &[label()]).absolute(count);
+    }
+    for (direction, frames, bytes) in [
+        ("out", counters.frames_out, counters.frame_bytes_out),
+        ("in", counters.frames_in, counters.frame_bytes_in),
+        ("dropped", counters.frames_dropped, 0),
+    ] {
+        let labels = [label(), ("direction", direction.to_owned())];
+        counter!("atoll_node_stream_frames_total", &labels).absolute(frames);
+        counter!("atoll_node_stream_bytes_total", &labels).absolute(bytes);
+    }
+    for (way, count) in [("released", counters.released), ("adopted", counters.adopted)] {
+        counter!("atoll_node_creatures_total", &[label(), ("way", way.to_owned())]).absolute(count);
+    }
+    for (reason, count) in counters.rejects() {
+        let labels = [label(), ("reason", reason.label().to_owned())];
+        counter!("atoll_node_rejected_total", &labels).absolute(count);
+    }
 }
 
 fn mesh(node: &str, stats: &MeshStats) {

@@ -10,9 +10,9 @@ use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::config::probe;
@@ -30,8 +30,8 @@ pub(crate) trait Observed: Send + Sync {
     /// Why nobody can play right now, if so.
     fn unready(&self) -> Option<String>;
 
-    /// The state for `/api/state`; `None` before there is any.
-    fn state(&self) -> Option<Value>;
+    /// The state for `/api/state`, as JSON; `None` before there is any.
+    fn state(&self) -> Option<String>;
 
     /// Brings the metrics up to date.
     fn measure(&self);
@@ -129,12 +129,12 @@ async fn metrics(State(shown): State<Shown>) -> Response {
 }
 
 async fn state(State(shown): State<Shown>) -> Response {
-    let headers = [(CACHE_CONTROL, "no-store")];
+    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
     match shown.observed.state() {
-        Some(state) => (headers, Json(state)).into_response(),
+        Some(state) => (headers, state).into_response(),
         None => {
             let why = shown.observed.unready().unwrap_or_else(|| "starting".to_owned());
-            (StatusCode::SERVICE_UNAVAILABLE, headers, Json(json!({ "starting": why }))).into_response()
+            (StatusCode::SERVICE_UNAVAILABLE, headers, json!({ "starting": why }).to_string()).into_response()
         }
     }
 }

@@ -14,6 +14,8 @@ pub(crate) const START_SAY: Duration = Duration::from_secs(3);
 pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(8);
 /// How long the runtime may take to drop its last tasks.
 pub(crate) const RUNTIME_WAIT: Duration = Duration::from_millis(500);
+/// Signals that follow one another faster than this are one.
+pub(crate) const SIGNAL_REPEAT: Duration = Duration::from_millis(250);
 /// Pause before a node that failed is started again.
 pub(crate) const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// How often one node is started again before it stays down.

@@ -127,9 +127,9 @@ impl Observed for Seen {
         self.waits_for().or_else(|| (!ready).then(|| "starting".to_owned()))
     }
 
-    fn state(&self) -> Option<Value> {
+    fn state(&self) -> Option<String> {
         let handle = self.nodes.running().pop()?;
-        Some(self.own.complete(self.part(&handle), 0.0))
+        self.own.complete(&self.part(&handle), 0.0)
     }
 
     fn measure(&self) {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use chunk_sync::limits::TICK_MS;
 use metrics::gauge;
 use rustix::time::{ClockId, clock_gettime};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 /// The process's own figures, counted from when this was made.
 #[derive(Debug)]
@@ -20,18 +20,19 @@ impl Own {
         Self { began: Instant::now(), role }
     }
 
-    /// Adds to a cluster's state what belongs to the server: `server_cpu_s` is this process's CPU time and
+    /// A cluster's state as JSON, with what belongs to the server: `server_cpu_s` is this process's CPU time and
     /// `other_cpu_s`, what is known of other processes'.
-    pub(crate) fn complete(&self, mut state: Value, other_cpu_s: f64) -> Value {
-        if let Value::Object(fields) = &mut state {
-            fields.insert("server_cpu_s".to_owned(), json!(rounded(cpu_s() + other_cpu_s)));
-            fields.insert("server_rss_bytes".to_owned(), json!(resident_bytes()));
-            fields.insert("uptime_s".to_owned(), json!(rounded(self.began.elapsed().as_secs_f64())));
-            fields.insert("tick_budget_ms".to_owned(), json!(TICK_MS));
-            fields.insert("role".to_owned(), json!(self.role));
-            fields.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
-        }
-        state
+    pub(crate) fn complete(&self, cluster: &impl Serialize, other_cpu_s: f64) -> Option<String> {
+        let whole = Whole {
+            cluster,
+            server_cpu_s: rounded(cpu_s() + other_cpu_s),
+            server_rss_bytes: resident_bytes(),
+            uptime_s: rounded(self.began.elapsed().as_secs_f64()),
+            tick_budget_ms: TICK_MS,
+            role: self.role,
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        serde_json::to_string(&whole).inspect_err(|error| tracing::error!(%error, "writing the state")).ok()
     }
 
     /// Brings the process's metrics up to date.
@@ -43,6 +44,19 @@ impl Own {
         }
         gauge!("atoll_info", "version" => env!("CARGO_PKG_VERSION"), "role" => self.role).set(1.0);
     }
+}
+
+/// What `/api/state` says.
+#[derive(Serialize)]
+struct Whole<'a, C: Serialize> {
+    #[serde(flatten)]
+    cluster: &'a C,
+    server_cpu_s: f64,
+    server_rss_bytes: Option<u64>,
+    uptime_s: f64,
+    tick_budget_ms: u64,
+    role: &'static str,
+    version: &'static str,
 }
 
 /// CPU seconds of all threads of this process since its start.

@@ -1,25 +1,38 @@
-//! Ctrl-C and SIGTERM: the first one closes cleanly, the second ends the process at once.
+//! Ctrl-C and SIGTERM: the first one closes cleanly, a later one ends the process at once.
+
+use std::time::Instant;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::limits::SIGNAL_REPEAT;
 
 /// The signals that ask a process to end.
 #[derive(Debug)]
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    last: Option<Instant>,
 }
 
 impl Signals {
     /// Takes the signals over from the system's default, which would end the process.
     pub(crate) fn take() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, last: None })
     }
 
-    /// The next one, by name.
+    /// The next one, by name. One that follows another at once is the same: supervisors tell a process and then its
+    /// group.
     pub(crate) async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "Ctrl-C",
-            _ = self.terminate.recv() => "SIGTERM",
+        loop {
+            let name = tokio::select! {
+                _ = self.interrupt.recv() => "Ctrl-C",
+                _ = self.terminate.recv() => "SIGTERM",
+            };
+            let again = self.last.is_some_and(|last| last.elapsed() < SIGNAL_REPEAT);
+            self.last = Some(Instant::now());
+            if !again {
+                return name;
+            }
         }
     }
 }

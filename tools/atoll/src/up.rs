@@ -10,7 +10,6 @@ use chunk_sync_io::store::StoreHandle;
 use chunk_sync_io::world::WorldClock;
 use metrics_exporter_prometheus::PrometheusHandle;
 use population_allocator::service::{AllocatorHandle, AllocatorOptions};
-use serde_json::Value;
 use tokio::task::JoinSet;
 use world_node::shell::{NodeEnd, NodeOptions};
 
@@ -236,10 +235,9 @@ impl Observed for Seen {
         no_node.or_else(|| self.reports.unready())
     }
 
-    fn state(&self) -> Option<Value> {
+    fn state(&self) -> Option<String> {
         let report = self.reports.newest()?;
-        let state = serde_json::to_value(&report.state).ok()?;
-        Some(self.own.complete(state, 0.0))
+        self.own.complete(&report.state, 0.0)
     }
 
     fn measure(&self) {

@@ -7,7 +7,7 @@ use chunk_sync::wire::RejectCode;
 use std::collections::BTreeMap;
 
 /// Counts since the start.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Counters {
     /// Ticks that ran.
     pub ticks: u64,
@@ -74,6 +74,11 @@ impl NodeCore {
     /// Sessions that are inside.
     pub fn sessions(&self) -> u32 {
         self.sessions.inside
+    }
+
+    /// Islands of the plan that this node serves.
+    pub fn islands_served(&self) -> u32 {
+        self.islands.len() as u32
     }
 
     /// Entities of other nodes that are shown here.

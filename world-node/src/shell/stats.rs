@@ -12,6 +12,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::sockets::{PhaseTimes, SocketCounters};
 use crate::core::ports::Phase;
+use crate::core::{Counters, NodeCore};
 use crate::limits::TICK_WINDOW;
 
 macro_rules! node_stats {
@@ -24,6 +25,7 @@ macro_rules! node_stats {
             tick_ms: AtomicU64,
             cpu_s: AtomicU64,
             mesh: Mutex<MeshStats>,
+            counters: Mutex<Counters>,
         }
 
         /// A node's own figures at one moment.
@@ -38,6 +40,8 @@ macro_rules! node_stats {
             pub cpu_s: f64,
             /// The channel's counters, up to a second old.
             pub mesh: MeshStats,
+            /// The core's counters, up to a second old.
+            pub counters: Counters,
         }
 
         impl SharedStats {
@@ -49,6 +53,7 @@ macro_rules! node_stats {
                     tick_ms: unpack(self.tick_ms.load(Relaxed)),
                     cpu_s: f64::from_bits(self.cpu_s.load(Relaxed)),
                     mesh: self.mesh.lock().map(|mesh| mesh.clone()).unwrap_or_default(),
+                    counters: self.counters.lock().map(|counters| counters.clone()).unwrap_or_default(),
                 }
             }
         }
@@ -90,6 +95,14 @@ node_stats! {
     store_in_flight,
     /// Operations that were not given to the store because too many were under way.
     store_refused,
+    /// Islands of the plan that the node serves.
+    islands,
+    /// Sessions that are inside.
+    sessions,
+    /// Entities of other nodes that are shown here.
+    ghosts,
+    /// Chunks that the node claims.
+    chunks_claimed,
 }
 
 impl SharedStats {
@@ -126,6 +139,20 @@ impl SharedStats {
     pub(super) fn put_mesh(&self, stats: MeshStats) {
         if let Ok(mut mesh) = self.mesh.try_lock() {
             *mesh = stats;
+        }
+    }
+
+    /// Leaves what the core says of itself; its counters like the channel's.
+    pub(super) fn put_core(&self, core: &NodeCore) {
+        for (cell, value) in [
+            (&self.sessions, core.sessions()),
+            (&self.ghosts, core.ghosts()),
+            (&self.chunks_claimed, core.chunks_claimed()),
+        ] {
+            cell.store(value.into(), Relaxed);
+        }
+        if let Ok(mut counters) = self.counters.try_lock() {
+            counters.clone_from(core.counters());
         }
     }
 }

@@ -198,9 +198,11 @@ impl NodeThread {
         stats.tick_max_us.fetch_max(length.as_micros() as u64, Relaxed);
         stats.put_sockets(self.parts.sockets.counters());
         stats.put_phases(self.parts.sockets.phases());
+        stats.islands.store(self.parts.core.islands_served().into(), Relaxed);
         if tick.0.is_multiple_of(LOAD_EVERY_TICKS) {
             let (cpu_s, tick_ms) = (own_thread_cpu_s(), self.times.percentiles());
             stats.put_load(cpu_s, tick_ms);
+            stats.put_core(&self.parts.core);
             self.parts.core.note_load(cpu_s, tick_ms);
         }
         if tick.0.is_multiple_of(MESH_STATS_EVERY_TICKS) {

@@ -1,13 +1,13 @@
 //! The readers against real publishers, and by hand where a rule is to be seen alone.
 
 use super::*;
-use crate::blocks::{BlockError, FrameNumber};
+use crate::blocks::{BlockError, EntityKind, FrameNumber};
 use crate::client::Skim;
-use crate::ids::{PlayerId, Source};
+use crate::ids::{Epoch, PlayerId, Source};
 use crate::interest::Rate;
+use crate::place::Pose;
 use crate::random::{RngExt, Stream, stream};
 use crate::sync::{Publisher, Who};
-use bytes::Bytes;
 
 const CENTRE: ChunkPos = ChunkPos::new(5, 5);
 const CHUNKS: [ChunkPos; 3] = [CENTRE, ChunkPos::new(5, 6), ChunkPos::new(4, 5)];
@@ -68,7 +68,7 @@ impl Desk {
         // A snapshot shows what was published; what was said already is not said again.
         self.publish();
         let mut out = self.publisher.roster_snapshot(self.now).to_vec();
-        out.extend(self.publisher.motion_snapshot(Rate::R1, self.now).unwrap_or_else(Bytes::new));
+        out.extend(self.publisher.motion_snapshot(Rate::R1, self.now).unwrap_or_default());
         out
     }
 }

@@ -1,0 +1,210 @@
+//! The process of a simulated node: the very core that runs for real, with what a shell keeps for it: a door, client
+//! sockets, a bounded inbox from each member, answers of the store. Ticked by the cluster.
+
+use super::events::WireNo;
+use super::limits::INBOX_BYTES_MAX;
+use super::sockets::Sockets;
+use bytes::Bytes;
+use chunk_sync::ids::{EntityId, Epoch, IslandId, Source};
+use chunk_sync::limits::{CLIENT_READ_BYTES_PER_TICK_MAX, HELLO_BYTES_MAX};
+use chunk_sync::mesh_wire::{Heartbeat, Topic, TopicBytes, Want, decode};
+use chunk_sync::place::{ChunkPos, Pose};
+use chunk_sync::store::{StoreAnswer, StoreOp};
+use chunk_sync::wire::{LENGTH_BYTES, kind};
+use std::collections::{BTreeMap, VecDeque};
+use world_node::core::ports::{MeshCommand, RequestId, Standing};
+use world_node::core::NodeCore;
+
+/// An entity as its owner has it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Owned {
+    pub entity: EntityId,
+    pub epoch: Epoch,
+    pub island: IslandId,
+    pub chunk: ChunkPos,
+    pub pose: Pose,
+}
+
+/// A connection that has not said `Hello` whole.
+#[derive(Debug)]
+struct Knocking {
+    wire: WireNo,
+    bytes: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    messages: VecDeque<(TopicBytes, Bytes)>,
+    bytes: usize,
+}
+
+/// One start of a node.
+pub(super) struct Host {
+    pub core: NodeCore,
+    pub sockets: Sockets,
+    /// What it owned at the end of its last tick, by entity.
+    pub owned: Vec<Owned>,
+    /// What it said last that it takes of the others.
+    pub wants: Vec<Want>,
+    /// When its farewells are over whatever happens; set once it ends.
+    pub ends_ms: Option<u64>,
+    knocking: Vec<Knocking>,
+    inboxes: BTreeMap<Source, Inbox>,
+    answers: VecDeque<(RequestId, StoreAnswer)>,
+    /// Messages of others that found the inbox full.
+    pub dropped: u64,
+}
+
+/// What a tick led to.
+#[derive(Default)]
+pub(super) struct Ticked {
+    pub mesh: Vec<MeshCommand>,
+    pub asked: Vec<(u64, StoreOp)>,
+    /// Why the tick breaks a rule, if it does.
+    pub broken: Option<String>,
+}
+
+impl Host {
+    pub(super) fn new(core: NodeCore) -> Self {
+        Self {
+            core,
+            sockets: Sockets::default(),
+            owned: Vec::new(),
+            wants: Vec::new(),
+            ends_ms: None,
+            knocking: Vec::new(),
+            inboxes: BTreeMap::new(),
+            answers: VecDeque::new(),
+            dropped: 0,
+        }
+    }
+
+    /// A client connected.
+    pub(super) fn knock(&mut self, wire: WireNo) {
+        self.knocking.push(Knocking { wire, bytes: Vec::new() });
+    }
+
+    /// Bytes of a client came.
+    pub(super) fn receive(&mut self, wire: WireNo, bytes: &[u8]) {
+        if !self.sockets.receive(wire, bytes)
+            && let Some(knocking) = self.knocking.iter_mut().find(|k| k.wire == wire)
+        {
+            knocking.bytes.extend_from_slice(bytes);
+        }
+    }
+
+    /// A client's side ended.
+    pub(super) fn hang_up(&mut self, wire: WireNo) {
+        if !self.sockets.end(wire) {
+            self.knocking.retain(|k| k.wire != wire);
+        }
+    }
+
+    /// A message of another member came.
+    pub(super) fn hear(&mut self, peer: Source, topic: TopicBytes, body: Bytes) {
+        let inbox = self.inboxes.entry(peer).or_default();
+        if inbox.bytes + body.len() > INBOX_BYTES_MAX {
+            self.dropped += 1;
+            return;
+        }
+        inbox.bytes += body.len();
+        inbox.messages.push_back((topic, body));
+    }
+
+    pub(super) fn answer(&mut self, id: u64, answer: StoreAnswer) {
+        self.answers.push_back((RequestId(id), answer));
+    }
+
+    /// Takes everything in, steps the core, gives everything out.
+    pub(super) fn tick(&mut self, now_ms: u64, stops: bool) -> Ticked {
+        self.sockets.begin_tick(now_ms);
+        self.take_connections(now_ms);
+        for conn in (0..self.sockets.numbers()).map(chunk_sync::ids::ConnId) {
+            let Some((bytes, ended)) = self.sockets.read(conn, CLIENT_READ_BYTES_PER_TICK_MAX) else { continue };
+            if !bytes.is_empty() {
+                self.core.handle_client_bytes(conn, &bytes, now_ms);
+            }
+            if ended {
+                self.core.handle_client_closed(conn, now_ms);
+            }
+        }
+        for (peer, inbox) in &mut self.inboxes {
+            inbox.bytes = 0;
+            for (topic, body) in inbox.messages.drain(..) {
+                self.core.handle_mesh(*peer, &topic, body, now_ms);
+            }
+        }
+        for (id, answer) in self.answers.drain(..) {
+            self.core.handle_answer(id, answer, now_ms);
+        }
+        self.core.tick(now_ms, &mut self.sockets);
+        if stops {
+            self.core.shutdown(now_ms, &mut self.sockets);
+        }
+        self.sockets.sweep();
+        self.core.invariants();
+        self.take_out()
+    }
+
+    fn take_out(&mut self) -> Ticked {
+        let mut ticked = Ticked::default();
+        self.core.drain_mesh(&mut |command| ticked.mesh.push(command));
+        self.core.drain_requests(&mut |id, op| ticked.asked.push((id.0, op)));
+        let mut spoke = false;
+        for command in &ticked.mesh {
+            let MeshCommand::Publish(topic, body) = command else { continue };
+            match Topic::parse(topic) {
+                Some(Topic::Chunk(..)) => spoke = true,
+                Some(Topic::Heartbeat) => {
+                    spoke = true;
+                    self.wants = decode::<Heartbeat>(body).map(|heartbeat| heartbeat.wants).unwrap_or_default();
+                }
+                _ => (),
+            }
+        }
+        let standing = self.core.standing();
+        if matches!(standing, Standing::Fenced | Standing::Revalidating | Standing::Starting)
+            && (spoke || self.sockets.tick_frames > 0)
+        {
+            ticked.broken = Some(format!("it is {standing:?} and showed something all the same"));
+        }
+        self.owned.clear();
+        let owned = self.core.owned();
+        self.owned.extend(owned.map(|(island, chunk, entity, epoch, pose)| Owned { entity, epoch, island, chunk, pose }));
+        self.owned.sort_unstable();
+        if let Some([a, b]) = self.owned.windows(2).find(|pair| pair[0].entity == pair[1].entity) {
+            ticked.broken = Some(format!("it owns entity {} twice: {a:?} and {b:?}", a.entity));
+        }
+        ticked
+    }
+
+    fn take_connections(&mut self, now_ms: u64) {
+        let mut at = 0;
+        while let Some(knocking) = self.knocking.get(at) {
+            let Some(end) = hello_end(&knocking.bytes) else {
+                at += 1;
+                continue;
+            };
+            let Knocking { wire, bytes } = self.knocking.remove(at);
+            let conn = self.sockets.adopt(wire);
+            self.core.handle_hello(conn, &bytes[LENGTH_BYTES + 1..end], now_ms);
+            if bytes.len() > end {
+                self.core.handle_client_bytes(conn, &bytes[end..], now_ms);
+            }
+        }
+    }
+
+    /// The wires of all its clients.
+    pub(super) fn wires(&self) -> Vec<WireNo> {
+        let mut wires = self.sockets.wires();
+        wires.extend(self.knocking.iter().map(|k| k.wire));
+        wires
+    }
+}
+
+/// Where the `Hello` frame at the start of `bytes` ends, once it is whole.
+pub(super) fn hello_end(bytes: &[u8]) -> Option<usize> {
+    let prefix = bytes.first_chunk::<LENGTH_BYTES>()?;
+    let end = LENGTH_BYTES + (u32::from_be_bytes(*prefix) as usize).min(HELLO_BYTES_MAX);
+    (bytes.len() >= end && bytes.get(LENGTH_BYTES) == Some(&kind::HELLO)).then_some(end)
+}
