@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{null, swarm};
+use crate::{null, sim, swarm};
 
 /// Exit code of a run that measured, but failed on the way.
 const EXIT_FAILED: u8 = 1;
@@ -33,6 +33,8 @@ pub enum Command {
     Null(null::NullArgs),
     /// Thousands of bots in one process: they enter, walk, check every frame and measure how soon steps are seen.
     Swarm(swarm::SwarmArgs),
+    /// A whole cluster in one thread, from a seed: real cores, simulated network, store, faults and time.
+    Sim(sim::SimArgs),
     /// The server half of `null`, started by it as a process of its own.
     #[command(hide = true)]
     NullServer(null::ServerArgs),
@@ -56,6 +58,9 @@ pub enum Failure {
     /// The swarm.
     #[error(transparent)]
     Swarm(#[from] swarm::SwarmError),
+    /// The simulation.
+    #[error(transparent)]
+    Sim(#[from] sim::SimError),
 }
 
 impl Failure {
@@ -64,6 +69,7 @@ impl Failure {
         match self {
             Self::Null(error) => error.is_bad_input(),
             Self::Swarm(error) => error.is_bad_input(),
+            Self::Sim(error) => error.is_bad_input(),
         }
     }
 }
@@ -85,6 +91,7 @@ fn dispatch(command: Command) -> Result<Ending, Failure> {
     match command {
         Command::Null(args) => Ok(null::run(&args)?),
         Command::Swarm(args) => Ok(swarm::run(&args)?),
+        Command::Sim(args) => Ok(sim::run(&args)?),
         Command::NullServer(args) => {
             null::serve(&args)?;
             Ok(Ending::Done)

@@ -2,6 +2,7 @@
 //!
 //! * [`null`]: the null server, the floor that every CPU figure is a ratio of;
 //! * [`swarm`]: thousands of bots that enter, walk, check and measure;
+//! * [`sim`]: a whole cluster in one thread, from a seed, with faults;
 //! * [`pace`], [`cpu`], [`open_files`], [`interrupt`]: what each load generator needs: a fixed send
 //!   schedule, CPU figures, enough file descriptors, a clean end on Ctrl-C.
 
@@ -12,4 +13,5 @@ pub mod limits;
 pub mod null;
 pub mod open_files;
 pub mod pace;
+pub mod sim;
 pub mod swarm;

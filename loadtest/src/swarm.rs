@@ -10,6 +10,7 @@ pub mod limits;
 mod link;
 mod progress;
 mod report;
+mod server;
 mod sight;
 mod tally;
 mod walk;
@@ -29,7 +30,8 @@ use self::limits::{
 };
 use self::progress::Progress;
 use self::report::Snapshot;
-pub use self::report::{LatencyMs, Report, SeenPerBot};
+pub use self::report::{LatencyMs, Report, SeenPerBot, ServerCpu};
+use self::server::Question;
 pub use self::walk::Behaviour;
 use crate::cli::Ending;
 use crate::limits::{MEASURE_S_MAX, WARM_UP_S_MAX};
@@ -66,6 +68,9 @@ pub struct SwarmArgs {
     /// Seconds of the same load between the last entry and the window.
     #[arg(long, default_value_t = WARM_UP_S, value_parser = clap::value_parser!(u32).range(0..=i64::from(WARM_UP_S_MAX)))]
     pub warm_up: u32,
+    /// The servers' page (HOST:PORT): their CPU time over the window is asked there and reported too.
+    #[arg(long, value_name = "PAGE", value_parser = server::parse_page)]
+    pub state: Option<String>,
     /// Bots that lose their session enter again.
     #[arg(long)]
     pub rejoin: bool,
@@ -129,6 +134,12 @@ pub enum SwarmError {
         /// What the doors said.
         why: String,
     },
+    /// The servers' page doesn't say their CPU time.
+    #[error("the page given by --state doesn't tell the servers' CPU time: {source}")]
+    NoState {
+        /// What went wrong.
+        source: io::Error,
+    },
     /// A system call that a run can't do without.
     #[error("swarm: can't {what}: {source}")]
     Io {
@@ -164,6 +175,9 @@ pub fn run(args: &SwarmArgs) -> Result<Ending, SwarmError> {
     }
     open_files::raise_for(u64::from(args.bots))?;
     let target = find_target(&args.target)?;
+    if let Some(page) = &args.state {
+        Question::ask(page).and_then(Question::answer).map_err(|source| SwarmError::NoState { source })?;
+    }
     let interrupted = interrupt::watch().map_err(SwarmError::io("watch for Ctrl-C"))?;
     // Two swarms at a time must not throw each other out.
     let prefix = args.name_prefix.clone().unwrap_or_else(|| format!("bot{}-", std::process::id()));
@@ -200,12 +214,26 @@ impl Run<'_> {
         }
         self.drive("warm-up", Duration::from_secs(self.args.warm_up.into()), |_| false)?;
         self.engine.begin_window();
-        let before = Snapshot::take(&self.engine)?;
+        let (before, asked) = (Snapshot::take(&self.engine)?, self.ask_servers()?);
         self.drive("measure", Duration::from_secs(self.args.seconds.into()), |_| false)?;
-        let after = Snapshot::take(&self.engine)?;
-        let report = Report::new(self.args, &self.engine, &before, &after, self.is_interrupted());
+        let (after, asked_again) = (Snapshot::take(&self.engine)?, self.ask_servers()?);
+        let mut report = Report::new(self.args, &self.engine, &before, &after, self.is_interrupted());
         self.engine.leave(&mut self.scratch)?;
+        match asked.zip(asked_again).map(|(first, last)| Ok(last.answer()? - first.answer()?)) {
+            Some(Ok(cpu_s)) => report.server = Some(ServerCpu::new(cpu_s, report.seconds, report.connected)),
+            // It answered before the run; the rest of the report is none the worse.
+            Some(Err::<f64, io::Error>(source)) => {
+                self.progress.say(SwarmError::NoState { source }.to_string())
+            }
+            None => {}
+        }
         Ok(report)
+    }
+
+    /// Asks the servers' page for their CPU time, if it is known.
+    fn ask_servers(&self) -> Result<Option<Question>, SwarmError> {
+        let asked = self.args.state.as_deref().map(Question::ask).transpose();
+        asked.map_err(SwarmError::io("start a thread"))
     }
 
     fn is_interrupted(&self) -> bool {

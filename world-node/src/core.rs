@@ -92,8 +92,15 @@ impl NodeCore {
         &self.counters
     }
 
-    /// One step of the world. What came in since the last one was handed to the `handle_*` functions before.
+    /// One step of the world and what clients get of it, without a pause between.
     pub fn tick(&mut self, now_ms: u64, clients: &mut dyn ClientSink) {
+        self.step_world(now_ms, clients);
+        self.send_out(now_ms, clients);
+    }
+
+    /// The first half of a tick: one step of the world, up to what other members get of it. What came in since the
+    /// last tick was handed to the `handle_*` functions before.
+    pub fn step_world(&mut self, now_ms: u64, clients: &mut dyn ClientSink) {
         let late_ms = now_ms.saturating_sub(self.now_ms);
         self.now_ms = now_ms.max(self.now_ms);
         self.now = Tick::at_ms(self.now_ms);
@@ -119,14 +126,27 @@ impl NodeCore {
             clients.phase_done(Phase::Publish);
             self.follow_views();
             clients.phase_done(Phase::Interest);
-        }
-        self.fan_out(clients);
-        clients.phase_done(Phase::FanOut);
-        if self.standing == Standing::Serving {
             self.say_heartbeat();
             self.say_census();
             clients.phase_done(Phase::Census);
         }
+    }
+
+    /// Whether others publish something that clients of this node see, so that it is worth waiting for their half
+    /// of the tick before this node's clients get theirs.
+    pub fn shows_ghosts(&self) -> bool {
+        self.standing == Standing::Serving && self.sessions.inside > 0 && self.peers.any_live(self.now_ms)
+    }
+
+    /// The second half of a tick: what clients get. Frames that other members published in their first half and that
+    /// came meanwhile are in it.
+    pub fn send_out(&mut self, now_ms: u64, clients: &mut dyn ClientSink) {
+        if now_ms.saturating_sub(self.now_ms) > PAUSE_MS_MAX {
+            // Stopped between the halves: what is left of this tick is as old as the rest.
+            self.revalidate();
+        }
+        self.fan_out(clients);
+        clients.phase_done(Phase::FanOut);
     }
 
     /// Gives what is to be done on the mesh, in order.

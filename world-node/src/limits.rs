@@ -25,6 +25,9 @@ pub const CLOSE_LINGER_MS: u64 = 2_000;
 /// Operations of one node that the store has yet to answer; further ones are answered `Away` at once.
 pub const STORE_IN_FLIGHT_MAX: usize = 4_096;
 
+/// How long a node that shows others' entities lets their half of the tick arrive before its clients get theirs.
+pub const GHOST_WAIT_MS: u64 = 12;
+
 /// Ticks over which tick lengths are judged (10 s).
 pub const TICK_WINDOW: usize = (10_000 / TICK_MS) as usize;
 /// Ticks between two measurements told to the core.
@@ -42,4 +45,5 @@ const _: () = assert!(SOCKET_SEND_BYTES <= SERVER_FRAME_BYTES_MAX);
 const _: () = assert!(CLOSE_LINGER_MS < STOP_MS_MAX, "a stop waits for every client's farewell");
 const _: () = assert!(STOP_MS_MAX > 2 * TICK_MS && STOP_WAIT_MS < NODE_LEASE_MS);
 const _: () = assert!(WRITE_PARTS_MAX <= 1_024, "the system's own limit of parts (IOV_MAX)");
+const _: () = assert!(GHOST_WAIT_MS * 4 < TICK_MS, "waiting is a small part of a tick");
 const _: () = assert!(TICK_WINDOW >= 20, "a 99th percentile of fewer is the maximum");

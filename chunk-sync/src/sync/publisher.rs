@@ -4,7 +4,7 @@ use super::slots::{Slots, Who};
 use crate::blocks::{FrameNumber, HEADER_BYTES, Header, RosterRecord, StreamId, encode_move};
 use crate::ids::Source;
 use crate::interest::Rate;
-use crate::limits::{KEYFRAME_EVERY_TICKS, SLOT_REST_TICKS, SLOTS_PER_CHUNK_MAX};
+use crate::limits::{FRAME_AGE_TICKS_MAX, KEYFRAME_EVERY_TICKS, SLOT_REST_TICKS, SLOTS_PER_CHUNK_MAX};
 use crate::place::{ChunkPos, Pose};
 use crate::time::Tick;
 use bytes::Bytes;
@@ -43,7 +43,7 @@ pub struct Publisher {
     records: Vec<u8>,
     motions: [Motion; 4],
     last_step: Tick,
-    cached_roster: Option<(FrameNumber, Bytes)>,
+    cached_roster: Option<(FrameNumber, Tick, Bytes)>,
     cached_motion: [Option<(FrameNumber, FrameNumber, Tick, Bytes)>; 4],
 }
 
@@ -178,13 +178,16 @@ impl Publisher {
         Some(Frame { stream, bytes: out.into() })
     }
 
-    /// The state of the roster, for somebody who has none; made once per number.
+    /// The state of the roster, for somebody who has none; made once per number, and anew before its tick is so old
+    /// that other members would drop it.
     pub fn roster_snapshot(&mut self, now: Tick) -> Bytes {
         match &self.cached_roster {
-            Some((number, bytes)) if *number == self.roster => bytes.clone(),
+            Some((number, made, bytes)) if *number == self.roster && now.since(*made) < FRAME_AGE_TICKS_MAX / 2 => {
+                bytes.clone()
+            }
             _ => {
                 let bytes = self.slots.roster_keyframe(self.roster, now);
-                self.cached_roster = Some((self.roster, bytes.clone()));
+                self.cached_roster = Some((self.roster, now, bytes.clone()));
                 bytes
             }
         }

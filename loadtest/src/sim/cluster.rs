@@ -63,7 +63,7 @@ pub(super) struct Cluster {
     pub watch: Watch,
     pub totals: Totals,
     pub random: Stream,
-    terrains: BTreeMap<IslandId, Terrain>,
+    pub terrains: BTreeMap<IslandId, Terrain>,
 }
 
 impl Cluster {
@@ -217,12 +217,6 @@ impl Cluster {
     /// Seed of the world's land.
     pub(super) fn land_seed(&self) -> u64 {
         self.seed
-    }
-
-    /// The land of an island.
-    pub(super) fn terrain(&mut self, island: IslandId) -> &Terrain {
-        let seed = self.land_seed();
-        self.terrains.entry(island).or_insert_with(|| Terrain::new(seed, island))
     }
 
     /// Whether this start still runs.

@@ -7,7 +7,6 @@ use super::door::Door;
 use super::events::{Event, Process, Start};
 use super::host::Host;
 use super::limits::STOP_MS_MAX;
-use super::sockets::Outgoing;
 use bytes::Bytes;
 use chunk_sync::ids::Source;
 use chunk_sync::limits::TICK_MS;
@@ -111,12 +110,7 @@ impl Cluster {
         for (id, op) in ticked.asked {
             self.store.ask(start, id, op, self.now_ms, &mut self.events);
         }
-        for out in outgoing {
-            match out {
-                Outgoing::Bytes(wire, bytes) => self.send_to_client(wire, bytes),
-                Outgoing::End(wire) => self.send_end_to_client(wire),
-            }
-        }
+        self.send_out(outgoing);
         self.check_owners(at);
         self.plan_tick(at, nth);
         if matches!(standing, Standing::Fenced | Standing::Stopping) {

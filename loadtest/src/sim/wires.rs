@@ -1,17 +1,14 @@
-//! Client connections of a simulated cluster, and the bots at their ends. Like TCP they lose nothing and keep the
-//! order, but take their time, stand still, arrive in other pieces than they were sent in, and end.
+//! Client connections of a simulated cluster. Like TCP they lose nothing and keep the order, but they take their
+//! time, stand still, bring other pieces than were sent, and end.
 //!
 //! Part of the cluster.
 
-use super::bot::{Habit, Inside};
+use super::bot::Habit;
 use super::cluster::Cluster;
 use super::events::{Event, Process, Start, WireNo};
-use super::limits::WALK_ON_MS;
+use super::sockets::Outgoing;
 use bytes::Bytes;
-use chunk_sync::client::{ClientEvent, ClientOutput, EndReason};
-use chunk_sync::limits::TICK_MS;
 use chunk_sync::random::RngExt;
-use chunk_sync::wire::RejectCode;
 
 /// A client's connection.
 #[derive(Debug)]
@@ -27,11 +24,12 @@ pub(super) struct Wire {
     last_ms: (u64, u64),
     stalled_until_ms: u64,
     /// It was cut by a fault.
-    cut: bool,
+    pub cut: bool,
 }
 
 impl Cluster {
-    fn dial(&mut self, bot: usize, address: &str) {
+    /// A bot opens a connection, and closes the one it had.
+    pub(super) fn dial(&mut self, bot: usize, address: &str) {
         self.hang_up(bot);
         let process = match address.strip_prefix("node-").and_then(|number| number.parse::<usize>().ok()) {
             Some(number) if (1..=self.nodes.len()).contains(&number) => Process::Node(number - 1),
@@ -58,7 +56,7 @@ impl Cluster {
     }
 
     /// The client's side closes.
-    fn hang_up(&mut self, bot: usize) {
+    pub(super) fn hang_up(&mut self, bot: usize) {
         let Some(wire) = self.bots[bot].wire.take() else { return };
         self.wires[wire].client_open = false;
         let at_ms = self.arrival(wire, true);
@@ -72,6 +70,22 @@ impl Cluster {
         let last_ms = if to_server { &mut wire.last_ms.0 } else { &mut wire.last_ms.1 };
         *last_ms = (*last_ms).max(self.now_ms + wire.delay_ms + jitter_ms).max(wire.stalled_until_ms);
         *last_ms
+    }
+
+    pub(super) fn send_to_server(&mut self, bot: usize, bytes: Bytes) {
+        let Some(wire) = self.bots[bot].wire else { return };
+        let at_ms = self.arrival(wire, true);
+        self.events.plan(at_ms, Event::ToServer(wire, bytes));
+    }
+
+    /// Does what a node's sockets want done.
+    pub(super) fn send_out(&mut self, outgoing: Vec<Outgoing>) {
+        for out in outgoing {
+            match out {
+                Outgoing::Bytes(wire, bytes) => self.send_to_client(wire, bytes),
+                Outgoing::End(wire) => self.send_end_to_client(wire),
+            }
+        }
     }
 
     pub(super) fn send_to_client(&mut self, wire: WireNo, mut bytes: Bytes) {
@@ -163,15 +177,14 @@ impl Cluster {
         }
         if let Process::Node(at) = host.process
             && self.runs(host)
-            && let Some(host) = &mut self.nodes[at].host
         {
-            host.sockets.taken(wire, bytes.len(), self.now_ms + self.nodes[at].skew_ms);
-            for out in std::mem::take(&mut host.sockets.outgoing) {
-                match out {
-                    super::sockets::Outgoing::Bytes(wire, bytes) => self.send_to_client(wire, bytes),
-                    super::sockets::Outgoing::End(wire) => self.send_end_to_client(wire),
-                }
-            }
+            let now_ms = self.now_ms;
+            let slot = &mut self.nodes[at];
+            let sockets = slot.host.as_mut().map(|host| {
+                host.sockets.taken(wire, bytes.len(), now_ms + slot.skew_ms);
+                std::mem::take(&mut host.sockets.outgoing)
+            });
+            self.send_out(sockets.unwrap_or_default());
         }
         if client_open {
             self.bots[bot].eyes.calm = self.watch.is_calm(self.now_ms);
@@ -210,42 +223,5 @@ impl Cluster {
     /// Whether a bot's connection stands still.
     pub(super) fn is_stalled(&self, bot: usize) -> bool {
         self.bots[bot].wire.is_some_and(|wire| self.wires[wire].stalled_until_ms > self.now_ms)
-    }
-
-    /// A bot lives on: timers, leaving, coming, walking.
-    pub(super) fn step_bot(&mut self, at: usize) {
-        let now_ms = self.now_ms;
-        self.events.plan(now_ms + TICK_MS, Event::Bot(at));
-        let bot = &mut self.bots[at];
-        let acts = now_ms < self.end_ms + WALK_ON_MS;
-        if bot.client.is_none() && now_ms >= bot.wakes_ms && acts {
-            bot.wake(now_ms);
-        }
-        if acts && now_ms >= bot.leaves_ms && bot.inside.is_some() {
-            bot.inside = None;
-            bot.leaves_ms = u64::MAX;
-            let name = bot.name.clone();
-            self.tell(&format!("{name} leaves"));
-            self.with_client(at, |client, _, _| client.leave());
-        } else {
-            self.with_client(at, |client, _, now_ms| client.handle_timer(now_ms));
-        }
-        if acts {
-            self.walk(at);
-        }
-        if let Some(broken) = self.bots[at].eyes.broken.take() {
-            self.watch.fail(format!("{} (bot {at}): {broken}", self.bots[at].name));
-        }
-    }
-
-    fn walk(&mut self, at: usize) {
-        let Some(island) = self.bots[at].island().filter(|_| self.bots[at].inside.is_some()) else { return };
-        let mut bot = std::mem::replace(&mut self.bots[at].client, None);
-        std::mem::swap(&mut self.bots[at].client, &mut bot);
-        // The land is this cluster's and the bot too: the step is worked out between the two.
-        self.terrain(island);
-        let Some((terrain, bot)) = self.terrain_and_bot(island, at) else { return };
-        let Some((to, heading)) = bot.next_step(terrain) else { return };
-        self.with_client(at, |client, _, now_ms| client.step_to(to, heading, now_ms).map(Bytes::copy_from_slice_of));
     }
 }

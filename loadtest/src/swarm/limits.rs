@@ -45,6 +45,11 @@ pub const REASONS_MAX: usize = 64;
 /// Lines of progress that wait for a slow terminal; more are left out.
 pub const PROGRESS_LINES_MAX: usize = 8;
 
+/// How long the servers' page may take to answer.
+pub const STATE_MS_MAX: u64 = 5_000;
+/// Longest answer of the servers' page.
+pub const STATE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
 /// Terrain tiles along the edge of an island.
 pub const ISLAND_EDGE_TILES: usize = ISLAND_EDGE_CHUNKS as usize * TILES_PER_CHUNK_EDGE;
 

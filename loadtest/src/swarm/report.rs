@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use chunk_sync::limits::TICK_HZ;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -15,6 +16,9 @@ use super::limits::LATE_P99_MS_MAX;
 use super::{SwarmArgs, SwarmError};
 use crate::cpu::{self, Machine, MachineCpu};
 use crate::pace::LateMs;
+
+/// What an empty window counts as, seconds.
+const SHORTEST_S: f64 = 0.001;
 
 /// Everything that grows, at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +78,28 @@ impl SeenPerBot {
         let min = seen.first().copied().unwrap_or(0);
         let p50 = seen.get(seen.len() / 2).copied().unwrap_or(0);
         Self { min, p50 }
+    }
+}
+
+/// What the servers spent over the window, as their page tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ServerCpu {
+    /// User + system time of all server processes, seconds.
+    pub server_cpu_s: f64,
+    /// The same as cores.
+    pub server_cpu_cores: f64,
+    /// The same per bot and tick, µs.
+    pub server_us_per_client_tick: f64,
+}
+
+impl ServerCpu {
+    pub(super) fn new(server_cpu_s: f64, seconds: f64, bots: usize) -> Self {
+        let client_ticks = (bots.max(1) as f64) * seconds * TICK_HZ as f64;
+        Self {
+            server_cpu_s,
+            server_cpu_cores: server_cpu_s / seconds,
+            server_us_per_client_tick: server_cpu_s * 1e6 / client_ticks,
+        }
     }
 }
 
@@ -137,6 +163,9 @@ pub struct Report {
     pub client_cpu_s: f64,
     /// The same as cores.
     pub client_cpu_cores: f64,
+    /// What the servers spent, if their page was named.
+    #[serde(flatten)]
+    pub server: Option<ServerCpu>,
     /// What the whole machine did meanwhile, cores, stolen time included.
     pub machine_busy_cores: f64,
     /// How late the swarm's sends were against their intended times.
@@ -162,7 +191,8 @@ impl Report {
         interrupted: bool,
     ) -> Self {
         let machine = cpu::machine();
-        let seconds = (after.at - before.at).as_secs_f64().max(f64::MIN_POSITIVE);
+        // An interrupt may leave no window at all.
+        let seconds = (after.at - before.at).as_secs_f64().max(SHORTEST_S);
         let machine_busy_cores = (after.machine.busy_s - before.machine.busy_s) / seconds;
         let client_cpu_s = after.cpu_s - before.cpu_s;
         let late_ms = engine.lateness.summary();
@@ -204,6 +234,7 @@ impl Report {
             corrections: tally.corrections,
             client_cpu_s,
             client_cpu_cores: client_cpu_s / seconds,
+            server: None,
             machine_busy_cores,
             late_ms,
             late,
@@ -273,6 +304,13 @@ impl fmt::Display for Report {
             "  CPU          {:.3} s = {:.3} cores of {:.2} busy",
             self.client_cpu_s, self.client_cpu_cores, self.machine_busy_cores
         )?;
+        if let Some(ServerCpu { server_cpu_s, server_cpu_cores, server_us_per_client_tick }) = self.server {
+            writeln!(
+                f,
+                "  servers' CPU {server_cpu_s:.3} s = {server_cpu_cores:.3} cores, \
+                 {server_us_per_client_tick:.2} µs per client and tick"
+            )?;
+        }
         let LateMs { p50, p99, max } = self.late_ms;
         writeln!(f, "  sends late   p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms")?;
         self.write_troubles(f)

@@ -51,6 +51,8 @@ impl Process for Allocator {
         };
         let started = population_allocator::service::start(options, store).await;
         let allocator = started.map_err(|error| seats::refused(&error))?;
+        let advertised = addresses.advertise.clone().unwrap_or_else(|| allocator.address().to_string());
+        self.seen.own.note_join(advertised);
         self.seen.reports.follow(allocator.reports());
         self.allocator = Some(allocator);
         Ok(())
@@ -61,8 +63,7 @@ impl Process for Allocator {
     }
 
     fn ready_line(&self) -> String {
-        let listening = self.allocator.as_ref().map(|allocator| allocator.address().to_string());
-        let join = self.config.addresses.advertise.clone().or(listening).unwrap_or_default();
+        let join = self.seen.own.join().unwrap_or_default();
         let page = self.admin.as_ref().map(Admin::page).unwrap_or_default();
         format!("ready join={join} page={page}")
     }

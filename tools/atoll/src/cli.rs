@@ -7,12 +7,15 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, Command};
 
 use crate::config::keys::{Role, keys_of};
+use crate::play;
 
 /// What the user asked for.
 #[derive(Debug)]
 pub(crate) enum Wanted {
     /// Run a role with these flags and this configuration file.
     Run(Role, BTreeMap<String, String>, Option<PathBuf>),
+    /// Walk about in the world.
+    Play(play::Options),
     /// Print the configuration.
     Config,
 }
@@ -43,6 +46,7 @@ pub(crate) fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands(Role::ALL.map(subcommand))
+        .subcommand(play::command())
         .subcommand(Command::new("config").about("Print every configuration key: default, unit, meaning"))
 }
 
@@ -55,6 +59,9 @@ fn config_arg() -> Arg {
 
 /// What the matches mean.
 pub(crate) fn wanted(matches: &ArgMatches) -> Wanted {
+    if let Some(("play", rest)) = matches.subcommand() {
+        return Wanted::Play(play::options(rest));
+    }
     let role = |name: &str| Role::ALL.into_iter().find(|role| role.name() == name);
     let Some((role, matches)) = matches.subcommand().and_then(|(name, rest)| Some((role(name)?, rest))) else {
         return Wanted::Config;

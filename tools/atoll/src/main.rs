@@ -11,6 +11,7 @@ mod limits;
 mod node;
 mod nodes;
 mod own;
+mod play;
 mod process;
 mod seats;
 mod signals;
@@ -34,6 +35,7 @@ use process::Process;
 
 fn main() -> ExitCode {
     let done = match cli::wanted(&cli::command().get_matches()) {
+        Wanted::Play(options) => play::run(options),
         Wanted::Config => print(&config::print::config_file()),
         Wanted::Run(role, flags, file) => run(role, flags, file),
     };

@@ -1,5 +1,6 @@
 //! What the process knows of itself: CPU time, memory, age.
 
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use chunk_sync::limits::TICK_MS;
@@ -12,12 +13,23 @@ use serde::Serialize;
 pub(crate) struct Own {
     began: Instant,
     role: &'static str,
+    join: OnceLock<String>,
 }
 
 impl Own {
     /// Begins to count.
     pub(crate) fn new(role: &'static str) -> Self {
-        Self { began: Instant::now(), role }
+        Self { began: Instant::now(), role, join: OnceLock::new() }
+    }
+
+    /// Where clients ask for a seat; only the first time counts.
+    pub(crate) fn note_join(&self, address: String) {
+        self.join.get_or_init(|| address);
+    }
+
+    /// Where clients ask for a seat, once that is known.
+    pub(crate) fn join(&self) -> Option<&str> {
+        self.join.get().map(String::as_str)
     }
 
     /// A cluster's state as JSON, with what belongs to the server: `server_cpu_s` is this process's CPU time and
@@ -29,6 +41,7 @@ impl Own {
             server_rss_bytes: resident_bytes(),
             uptime_s: rounded(self.began.elapsed().as_secs_f64()),
             tick_budget_ms: TICK_MS,
+            join: self.join(),
             role: self.role,
             version: env!("CARGO_PKG_VERSION"),
         };
@@ -55,6 +68,8 @@ struct Whole<'a, C: Serialize> {
     server_rss_bytes: Option<u64>,
     uptime_s: f64,
     tick_budget_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    join: Option<&'a str>,
     role: &'static str,
     version: &'static str,
 }

@@ -156,6 +156,7 @@ impl Process for Cluster {
         };
         let started = population_allocator::service::start(options, store).await;
         let allocator = started.map_err(|error| seats::refused(&error))?;
+        self.seen.own.note_join(allocator.address().to_string());
         self.seen.reports.follow(allocator.reports());
         self.allocator = Some(allocator);
         Ok(())
@@ -166,9 +167,8 @@ impl Process for Cluster {
     }
 
     fn ready_line(&self) -> String {
-        let join = self.allocator.as_ref().map(|allocator| allocator.address().to_string());
-        let page = self.admin.as_ref().map(Admin::page);
-        let (join, page) = (join.unwrap_or_default(), page.unwrap_or_default());
+        let join = self.seen.own.join().unwrap_or_default();
+        let page = self.admin.as_ref().map(Admin::page).unwrap_or_default();
         format!("ready join={join} page={page} nodes={}", self.config.nodes)
     }
 

@@ -56,6 +56,11 @@ impl Peers {
         self.get(source).is_some_and(|p| now_ms.saturating_sub(p.heard_ms) <= LINK_SUSPECT_MS)
     }
 
+    /// Whether any member was heard within the suspect limit.
+    pub(super) fn any_live(&self, now_ms: u64) -> bool {
+        self.list.iter().any(|p| now_ms.saturating_sub(p.heard_ms) <= LINK_SUSPECT_MS)
+    }
+
     /// Nobody is to blame for silence that this node slept through.
     pub(super) fn forgive(&mut self, now_ms: u64) {
         self.list.iter_mut().for_each(|p| p.heard_ms = now_ms);

@@ -54,10 +54,10 @@ pub enum Phase {
     Publish = 4,
     /// Views follow; wants and subscriptions with them.
     Interest = 5,
-    /// Clients are written to.
-    FanOut = 6,
     /// Heartbeat and census.
-    Census = 7,
+    Census = 6,
+    /// Clients are written to.
+    FanOut = 7,
 }
 
 impl Phase {
@@ -69,13 +69,13 @@ impl Phase {
         Phase::Admission,
         Phase::Publish,
         Phase::Interest,
-        Phase::FanOut,
         Phase::Census,
+        Phase::FanOut,
     ];
 
     /// The label in metrics.
     pub fn label(self) -> &'static str {
-        ["store", "moves", "creatures", "admission", "publish", "interest", "fan_out", "census"]
+        ["store", "moves", "creatures", "admission", "publish", "interest", "census", "fan_out"]
             [self as usize]
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chunk_sync::ids::{ConnId, Source};
 use chunk_sync::store::{StoreAnswer, StoreFault, StoreOp};
@@ -24,7 +24,7 @@ use super::stats::{SharedStats, TickTimes, own_thread_cpu_s};
 use crate::core::NodeCore;
 use crate::core::ports::{MeshCommand, RequestId, Standing};
 use crate::limits::{
-    ARRIVALS_PER_TICK_MAX, LOAD_EVERY_TICKS, MESH_STATS_EVERY_TICKS, STOP_MS_MAX, STORE_IN_FLIGHT_MAX,
+    ARRIVALS_PER_TICK_MAX, GHOST_WAIT_MS, LOAD_EVERY_TICKS, MESH_STATS_EVERY_TICKS, STOP_MS_MAX, STORE_IN_FLIGHT_MAX,
 };
 
 /// What the thread is given.
@@ -78,12 +78,12 @@ impl NodeThread {
         let mut due = Tick::at_ms(self.parts.clock.now_ms());
         loop {
             due = self.sleep_to_next(due);
-            let began = Instant::now();
             let now_ms = self.parts.clock.now_ms();
-            if let Err(error) = self.tick(now_ms) {
-                return NodeEnd::Failed(format!("reading client sockets: {error}"));
-            }
-            self.measure(due, began);
+            let busy = match self.tick(now_ms) {
+                Ok(busy) => busy,
+                Err(error) => return NodeEnd::Failed(format!("reading client sockets: {error}")),
+            };
+            self.measure(due, busy);
             if let Some(end) = self.end(now_ms) {
                 return end;
             }
@@ -102,7 +102,9 @@ impl NodeThread {
         next
     }
 
-    fn tick(&mut self, now_ms: u64) -> std::io::Result<()> {
+    /// One tick: take in, step the world, hand out; then, when others' entities are shown here, a moment for their
+    /// half of the same tick to arrive, and the clients' share. Returns how long the thread was at work.
+    fn tick(&mut self, now_ms: u64) -> std::io::Result<Duration> {
         let stats = Arc::clone(&self.parts.stats);
         let began = Instant::now();
         self.take_connections(now_ms);
@@ -111,16 +113,26 @@ impl NodeThread {
         self.read_answers(now_ms);
         let taken_in = Instant::now();
         self.parts.sockets.begin_phases();
-        self.parts.core.tick(now_ms, &mut self.parts.sockets);
-        self.parts.sockets.sweep();
-        let ticked = Instant::now();
+        self.parts.core.step_world(now_ms, &mut self.parts.sockets);
+        let stepped = Instant::now();
         self.hand_to_mesh();
         self.hand_to_store(now_ms);
+        let handed_out = Instant::now();
+        if self.parts.core.shows_ghosts() {
+            std::thread::sleep(Duration::from_millis(GHOST_WAIT_MS));
+        }
+        let awake = Instant::now();
+        let now_ms = self.parts.clock.now_ms();
+        self.read_mesh(now_ms);
+        self.parts.sockets.begin_phases();
+        self.parts.core.send_out(now_ms, &mut self.parts.sockets);
+        self.parts.sockets.sweep();
+        let sent = Instant::now();
         let micros = |from: Instant, to: Instant| to.duration_since(from).as_micros() as u64;
         stats.take_in_us.fetch_add(micros(began, taken_in), Relaxed);
-        stats.core_us.fetch_add(micros(taken_in, ticked), Relaxed);
-        stats.hand_out_us.fetch_add(micros(ticked, Instant::now()), Relaxed);
-        Ok(())
+        stats.core_us.fetch_add(micros(taken_in, stepped) + micros(awake, sent), Relaxed);
+        stats.hand_out_us.fetch_add(micros(stepped, handed_out), Relaxed);
+        Ok(sent.duration_since(awake) + handed_out.duration_since(began))
     }
 
     /// Connections that said `Hello`.
@@ -190,8 +202,7 @@ impl NodeThread {
     }
 
     /// Leaves figures for others, and tells the core what it costs.
-    fn measure(&mut self, tick: Tick, began: Instant) {
-        let length = began.elapsed();
+    fn measure(&mut self, tick: Tick, length: Duration) {
         self.times.push(length);
         let stats = &self.parts.stats;
         stats.ticks.fetch_add(1, Relaxed);

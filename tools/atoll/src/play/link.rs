@@ -109,7 +109,6 @@ impl Link {
                 Ok(Err(_)) | Err(TryRecvError::Disconnected) => self.closed(),
             },
             State::Open(stream) => match stream.read(buffer) {
-                Ok(1..) if buffer.is_empty() => News::Nothing,
                 Ok(0) => self.closed(),
                 Ok(received) => {
                     self.flush();
@@ -134,7 +133,6 @@ impl Link {
         let State::Open(stream) = &mut self.state else { return };
         while !self.unsent.is_empty() {
             match stream.write(&self.unsent) {
-                Ok(1..) if self.unsent.is_empty() => return,
                 Ok(written @ 1..) => drop(self.unsent.drain(..written)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(0) | Err(_) => return,

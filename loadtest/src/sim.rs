@@ -1,0 +1,182 @@
+//! `loadtest sim`: a whole cluster in one thread. The cores of nodes, allocator and clients run for real, over a
+//! seeded network and store with faults, on a virtual clock; what must be true is checked all along and at the end.
+//! The same seed gives the same run, to the last byte.
+//!
+//! Called by the command line and by the test suite. It opens no socket and reads the clock only to say how long the
+//! runs took.
+
+mod arbiter;
+mod bot;
+mod checks;
+mod cluster;
+mod door;
+mod events;
+mod eyes;
+mod faults;
+mod host;
+pub mod limits;
+mod mesh;
+mod nodes;
+mod players;
+mod report;
+mod sockets;
+mod trace;
+mod trouble;
+mod wires;
+
+pub use report::{SimArgs, SimError, each_seed, run};
+
+use cluster::Cluster;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use world_node::core::Counters;
+
+/// How large a simulated cluster is, and for how long it has trouble.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Setup {
+    /// Nodes.
+    pub nodes: usize,
+    /// Bots.
+    pub bots: usize,
+    /// Virtual seconds until the last fault is over; settling and watching come on top.
+    pub seconds: u64,
+    /// Whether anything goes wrong.
+    pub faults: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { nodes: 3, bots: 12, seconds: 60, faults: true }
+    }
+}
+
+/// What happened, in numbers; sums over runs.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// Events.
+    pub events: u64,
+    /// Ticks of nodes.
+    pub ticks: u64,
+    /// Virtual milliseconds.
+    pub virtual_ms: u64,
+    /// Faults, by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Times that a bot came in.
+    pub entered: u64,
+    /// Times that a bot was turned away at a door.
+    pub refused: u64,
+    /// Sessions that a fault ended.
+    pub sessions_lost: u64,
+    /// Steps that were put back.
+    pub corrections: u64,
+    /// Most players that an island ever had.
+    pub most_on_an_island: usize,
+    /// Messages between members that arrived.
+    pub delivered: u64,
+    /// Messages between members that were lost.
+    pub lost: u64,
+    /// Messages that found a full inbox.
+    pub dropped: u64,
+    /// Questions that the store didn't answer.
+    pub store_failures: u64,
+    /// Nodes that were fenced.
+    pub fenced: u64,
+    /// Gaps in streams.
+    pub gaps: u64,
+    /// Keyframes asked for.
+    pub repairs: u64,
+    /// Creatures given away.
+    pub released: u64,
+    /// Creatures taken.
+    pub adopted: u64,
+    /// Dead incarnations taken over.
+    pub takeovers: u64,
+    /// Pauses that nodes noticed.
+    pub pauses: u64,
+    /// Clients skipped to keyframes.
+    pub skips: u64,
+    /// Time from the last fault until everybody agreed, run by run.
+    pub agreed_ms: Vec<u64>,
+}
+
+impl Totals {
+    fn take_node(&mut self, counters: &Counters, dropped: u64) {
+        self.gaps += counters.gaps;
+        self.repairs += counters.repairs;
+        self.released += counters.released;
+        self.adopted += counters.adopted;
+        self.takeovers += counters.takeovers;
+        self.pauses += counters.pauses;
+        self.skips += counters.skips;
+        self.dropped += dropped;
+    }
+
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Totals) {
+        let sums = [
+            (&mut self.events, other.events),
+            (&mut self.ticks, other.ticks),
+            (&mut self.virtual_ms, other.virtual_ms),
+            (&mut self.entered, other.entered),
+            (&mut self.refused, other.refused),
+            (&mut self.sessions_lost, other.sessions_lost),
+            (&mut self.corrections, other.corrections),
+            (&mut self.delivered, other.delivered),
+            (&mut self.lost, other.lost),
+            (&mut self.dropped, other.dropped),
+            (&mut self.store_failures, other.store_failures),
+            (&mut self.fenced, other.fenced),
+            (&mut self.gaps, other.gaps),
+            (&mut self.repairs, other.repairs),
+            (&mut self.released, other.released),
+            (&mut self.adopted, other.adopted),
+            (&mut self.takeovers, other.takeovers),
+            (&mut self.pauses, other.pauses),
+            (&mut self.skips, other.skips),
+        ];
+        sums.into_iter().for_each(|(sum, more)| *sum += more);
+        self.most_on_an_island = self.most_on_an_island.max(other.most_on_an_island);
+        self.agreed_ms.extend(&other.agreed_ms);
+        for (kind, count) in &other.faults {
+            *self.faults.entry(kind).or_default() += count;
+        }
+    }
+}
+
+/// How the run of one seed ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// Hash over everything that happened; equal for equal seeds and setups.
+    pub trace: u64,
+    /// The property that broke, if one did.
+    pub broken: Option<String>,
+    /// What happened, line by line.
+    pub story: Vec<String>,
+    /// What happened, in numbers.
+    pub totals: Totals,
+}
+
+/// Runs one seed.
+pub fn run_seed(seed: u64, setup: Setup) -> Outcome {
+    let mut cluster = Cluster::new(seed, setup);
+    // An invariant of a core that breaks panics; the story up to it is what one wants to read then.
+    let ran = catch_unwind(AssertUnwindSafe(|| cluster.run()));
+    let broken = match ran {
+        Ok(result) => result.err(),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+            Some(format!("panicked: {text}"))
+        }
+    };
+    let at_ms = cluster.now_ms - cluster.began_ms;
+    Outcome {
+        seed,
+        trace: cluster.trace.hash(),
+        broken: broken.map(|what| format!("after {}.{:03} s: {what}", at_ms / 1_000, at_ms % 1_000)),
+        story: cluster.trace.take_story(),
+        totals: cluster.totals,
+    }
+}
