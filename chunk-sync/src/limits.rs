@@ -63,6 +63,9 @@ pub const CLIENT_STALLED_MS_MAX: u64 = 120_000;
 pub const CLIENT_READ_BYTES_PER_TICK_MAX: usize = 16 * 1024;
 /// Frames handled from one client per tick; a flood beyond it ends the connection with `flood`.
 pub const CLIENT_FRAMES_PER_TICK_MAX: usize = 64;
+/// Frames that a silent client may have saved up for each tick that it was not heard: a network or a node that stood
+/// still for seconds makes no flood of a walk.
+pub const CLIENT_FRAMES_SAVED_PER_TICK: usize = 4;
 /// Sessions that a node lets in per tick.
 pub const ADMISSIONS_PER_TICK_MAX: usize = 50;
 /// Bytes of snapshots that a node starts to send per tick to joining or skipped clients.

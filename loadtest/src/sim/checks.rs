@@ -261,6 +261,10 @@ impl Cluster {
             for index in 0..ISLAND_CHUNKS {
                 let chunk = ChunkPos::from_index(index);
                 let claimants = self.claimants(island, chunk);
+                // What only the dead claim waits for the next who needs it.
+                if !claimants.is_empty() && claimants.iter().all(|source| !alive.contains(source)) {
+                    continue;
+                }
                 let there = owners.get(&(island, chunk)).map_or(&[][..], Vec::as_slice);
                 for dead in claimants.iter().filter(|source| !alive.contains(source)) {
                     found.insert(format!("{dead} is gone and still claims {chunk:?} of island {island}"));

@@ -129,13 +129,14 @@ impl Cluster {
         };
         let code = code.and_then(RejectCode::from_code);
         let in_order = match code {
+            // Who doesn't read never learns why.
+            _ if self.bots[at].habit == Habit::NeverReads => true,
             // The connection just ended: it was cut, or its node is no more.
             None => self.wires[inside.wire].cut || !self.runs(inside.host),
             Some(RejectCode::Replaced) => self.bots[at].shares_name,
             Some(RejectCode::Closing) => stops,
             // Fenced: its lease ran out, so something must have kept it from the store for that long.
             Some(RejectCode::NodeLost) => paused_ms >= PAUSE_SURE_MS,
-            Some(RejectCode::TooSlow) => self.bots[at].habit == Habit::NeverReads,
             _ => false,
         };
         if !in_order {

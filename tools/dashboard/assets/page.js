@@ -228,7 +228,7 @@ function drawIslands(state) {
   if (islands.length === 0) setText(empty, "There is no island yet: the allocator opens the first once a node serves.");
   else if (nobody) setText(empty, `Nobody is here yet.${state.join ? ` Clients join at ${state.join}.` : ""}`);
   const single = islands.length === 1;
-  if (byId("islands").classList.toggle("single", single) && cards.size === 0) openNext = true;
+  if (byId("islands").classList.toggle("single", single) && cards.size === 0) openNext = window.innerWidth >= 700;
   for (const [id, card] of cards) {
     if (!islands.some((island) => island.id === id)) {
       card.root.remove();
@@ -263,7 +263,7 @@ function newCard(id) {
   const map = make("canvas", { class: "map", role: "img", tabindex: "0" });
   const said = make("p", { class: "said", "aria-live": "polite" });
   const rows = make("tbody");
-  const head = ["Chunk", "Players", "Claimed by"].map((text) => make("th", { scope: "col" }, text));
+  const head = ["Chunk", "Players", "Claimed by nodes"].map((text) => make("th", { scope: "col" }, text));
   const details = make("details", {}, make("summary", {}, "Busiest chunks"),
     make("table", {}, make("thead", {}, make("tr", {}, ...head)), rows));
   details.open = openNext;
@@ -299,7 +299,7 @@ function drawCard(card) {
     `Map of island ${island.id}: players in ${busy.length} of ${EDGE * EDGE} chunks. Arrow keys go from chunk to chunk.`);
   const rows = busy.slice(0, BUSIEST).map((chunk) => make("tr", {},
     make("td", {}, `${chunk.x}, ${chunk.y}`), make("td", {}, number.format(chunk.population)),
-    make("td", {}, chunk.claimants.map((node) => `node ${node}`).join(", ") || "nobody")));
+    make("td", {}, chunk.claimants.join(", ") || "nobody")));
   card.rows.replaceChildren(...(rows.length ? rows : [make("tr", {}, make("td", { colspan: "3" }, "Nobody is on this island."))]));
   drawMap(card);
   if (card.cursor) tellCursor(card);

@@ -4,7 +4,9 @@ use super::NodeCore;
 use super::island::Island;
 use chunk_sync::ids::{ConnId, Epoch, PlayerId};
 use chunk_sync::interest::Interest;
-use chunk_sync::limits::{CLIENT_FRAMES_PER_TICK_MAX, SILENT_MS_MAX, WALK_SAVED_MS_MAX};
+use chunk_sync::limits::{
+    CLIENT_FRAMES_PER_TICK_MAX, CLIENT_FRAMES_SAVED_PER_TICK, SILENT_MS_MAX, TICK_MS, WALK_SAVED_MS_MAX,
+};
 use chunk_sync::place::Place;
 use chunk_sync::ticket::Ticket;
 use chunk_sync::wire::{Framer, Move, RejectCode, WireError, kind};
@@ -56,6 +58,8 @@ pub(super) struct Session {
     heard_ms: u64,
     frames: usize,
     frames_ms: u64,
+    /// Frames beyond a tick's share that it may still send, since it was not heard for long.
+    frames_saved: usize,
 }
 
 impl Session {
@@ -87,6 +91,7 @@ impl Session {
             heard_ms: now_ms,
             frames: 0,
             frames_ms: now_ms,
+            frames_saved: 0,
         }
     }
 }
@@ -192,6 +197,10 @@ impl NodeCore {
         if session.stage == Stage::Gone {
             return;
         }
+        let saved = (now_ms.saturating_sub(session.heard_ms) / TICK_MS) as usize * CLIENT_FRAMES_SAVED_PER_TICK;
+        if saved > CLIENT_FRAMES_PER_TICK_MAX {
+            session.frames_saved = saved;
+        }
         session.heard_ms = now_ms;
         if session.frames_ms != self.now_ms {
             session.frames_ms = self.now_ms;
@@ -221,7 +230,7 @@ impl NodeCore {
         let Some(session) = self.sessions.get_mut(conn) else { return Ok(()) };
         session.frames += 1;
         if session.frames > CLIENT_FRAMES_PER_TICK_MAX {
-            return Err(RejectCode::Flood);
+            session.frames_saved = session.frames_saved.checked_sub(1).ok_or(RejectCode::Flood)?;
         }
         match (frame_kind, session.stage) {
             (kind::MOVE, Stage::Inside) => {

@@ -53,7 +53,9 @@ impl Options {
         let mut faults = self.faults();
         let island = self.island.as_ref().and_then(|island| island.parse().ok()).map(IslandId);
         if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
-            faults.push("`atoll play` needs a terminal: its input and output can't be files or pipes".to_owned());
+            faults.push(
+                "`atoll play` needs a terminal: its input and output can't be files or pipes".to_owned(),
+            );
         }
         if !faults.is_empty() {
             return Err(faults);
@@ -107,7 +109,10 @@ mod tests {
     #[test]
     fn all_faults_are_told_at_once() {
         assert_eq!(faults(&[]), Vec::<String>::new());
-        assert_eq!(faults(&["--target", "[::1]:7000", "--name", "Bo_1", "--island", "3"]), Vec::<String>::new());
+        assert_eq!(
+            faults(&["--target", "[::1]:7000", "--name", "Bo_1", "--island", "3"]),
+            Vec::<String>::new()
+        );
         let told = faults(&["--join", "here", "--name", "not a name", "--island", "-1"]);
         assert_eq!(told.len(), 3, "{told:?}");
         for address in ["", ":7000", "host:", "host:0", "host:70000", "host"] {

@@ -141,8 +141,7 @@ mod tests {
         assert_eq!(plain(KeyCode::Esc), Some(Wish::Quit));
         assert_eq!(plain(KeyCode::Char('q')), Some(Wish::Quit));
         assert_eq!(plain(KeyCode::Char('r')), Some(Wish::Reconnect));
-        let released =
-            KeyEvent::new_with_kind(KeyCode::Char('q'), KeyModifiers::NONE, KeyEventKind::Release);
+        let released = KeyEvent::new_with_kind(KeyCode::Char('q'), KeyModifiers::NONE, KeyEventKind::Release);
         assert_eq!(wish(released), None);
     }
 }

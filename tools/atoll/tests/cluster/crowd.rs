@@ -2,29 +2,22 @@
 
 use std::path::Path;
 
-use loadtest::cli::Ending;
-use loadtest::swarm::{self, Behaviour, SwarmArgs};
+use clap::Parser;
+use loadtest::cli::{Cli, Command, Ending};
+use loadtest::swarm;
 use serde_json::Value;
 
 use crate::processes::Up;
 
 /// Runs a swarm in this process, in a crowd, and returns its report.
 pub(crate) fn swarm(target: &str, bots: u32, seconds: u32, never_read: u32, prefix: &str, json: &Path) -> Value {
-    let args = SwarmArgs {
-        target: target.to_owned(),
-        bots,
-        seconds,
-        behaviour: Behaviour::Crowd,
-        island: None,
-        never_read,
-        observers: 8,
-        join_rate: 200,
-        warm_up: 2,
-        rejoin: false,
-        name_prefix: Some(prefix.to_owned()),
-        seed: 1,
-        json: Some(json.to_owned()),
-    };
+    let json_text = json.to_str().expect("temporary paths are UTF-8");
+    let line = format!(
+        "loadtest swarm --target {target} --bots {bots} --seconds {seconds} --behaviour crowd --never-read {never_read} \
+         --name-prefix {prefix} --observers 8 --join-rate 200 --json {json_text}"
+    );
+    let cli = Cli::try_parse_from(line.split(' ')).expect("the swarm's own arguments");
+    let Command::Swarm(args) = cli.command else { panic!("a swarm") };
     let ending = swarm::run(&args).unwrap_or_else(|error| panic!("the swarm failed: {error}"));
     assert_eq!(ending, Ending::Done);
     serde_json::from_slice(&std::fs::read(json).expect("the report was written")).expect("JSON")

@@ -38,9 +38,8 @@ impl Camera {
         let rows = i64::from(self.area.height);
         let column = columns / 2 + i64::from(tile.x) - i64::from(self.middle.x);
         let row = rows / 2 - (i64::from(tile.y) - i64::from(self.middle.y));
-        ((0..columns).contains(&column) && (0..rows).contains(&row)).then(|| {
-            Position::new(self.area.x + column as u16 * TILE_COLUMNS, self.area.y + row as u16)
-        })
+        ((0..columns).contains(&column) && (0..rows).contains(&row))
+            .then(|| Position::new(self.area.x + column as u16 * TILE_COLUMNS, self.area.y + row as u16))
     }
 
     /// All tiles on the map with their first cells.
@@ -121,7 +120,7 @@ fn markers(scene: &Scene<'_>, camera: Camera) -> BTreeMap<(u16, u16), Marker> {
                 let first = there.text.chars().next().unwrap_or(' ');
                 there.text = format!("{first}+");
             }
-            Some(there) if entity.kind == EntityKind::Creature => debug_assert!(there.kind != entity.kind),
+            Some(there) if there.kind == EntityKind::Player => {}
             _ => drop(markers.insert((cell.y, cell.x), marker(entity))),
         }
     }
