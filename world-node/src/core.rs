@@ -111,6 +111,7 @@ impl NodeCore {
         if self.now.0.is_multiple_of(10) {
             self.drop_silent();
         }
+        self.take_news();
         self.tend_register();
         self.tend_peers();
         self.tend_claims();

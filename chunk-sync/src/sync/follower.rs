@@ -36,6 +36,9 @@ pub struct Follower {
     motions: [Position; 4],
     /// The source is silent: it is kept for resume but shown to nobody.
     hidden: bool,
+    /// A roster was taken since the beginning or since it was hidden: whoever joins now is told one, even while it
+    /// waits to be mended, so that all who look follow the same streams.
+    known: bool,
     /// Ticks at which keyframes were asked for last.
     asked: Tick,
     cached_roster: Option<(FrameNumber, Bytes)>,
@@ -50,6 +53,7 @@ impl Follower {
             roster: Position::default(),
             motions: [Position::default(); 4],
             hidden: false,
+            known: false,
             asked: now,
             cached_roster: None,
             cached_motion: [const { None }; 4],
@@ -138,7 +142,7 @@ impl Follower {
             left = rest;
         }
         self.roster = Position { number, synced: true };
-        self.hidden = false;
+        (self.hidden, self.known) = (false, true);
         Ok(Verdict::Pass)
     }
 
@@ -236,7 +240,7 @@ impl Follower {
         if self.hidden {
             return None;
         }
-        self.hidden = true;
+        (self.hidden, self.known) = (true, false);
         self.untake(u8::MAX);
         self.cached_roster = None;
         let nobody = Slots::new(self.slots.source, self.slots.chunk);
@@ -245,7 +249,7 @@ impl Follower {
 
     /// The roster for a newcomer; made once per number. `None` when there is nothing to show.
     pub fn roster_snapshot(&mut self, now: Tick) -> Option<Bytes> {
-        if self.hidden || (!self.roster.synced && self.slots.is_empty()) {
+        if !self.known {
             return None;
         }
         match &self.cached_roster {
@@ -263,7 +267,7 @@ impl Follower {
     /// The state of a motion stream for a newcomer. `None` while it waits for a keyframe, which will be passed on.
     pub fn motion_snapshot(&mut self, rate: Rate, now: Tick) -> Option<Bytes> {
         let position = self.motions[rate as usize];
-        if self.hidden || !self.roster.synced || !position.synced {
+        if !self.known || !position.synced {
             return None;
         }
         if let Some((number, tick, bytes)) = &self.cached_motion[rate as usize]

@@ -162,6 +162,8 @@ impl Cluster {
         match event {
             Event::Tick(Start { process: Process::Node(at), nth }) => self.tick_node(at, nth),
             Event::Tick(Start { process: Process::Allocator, nth }) => self.tick_door(nth),
+            Event::SendOut(Start { process: Process::Node(at), nth }) => self.finish_tick(at, nth),
+            Event::SendOut(_) => (),
             Event::Boot(process) => self.boot(process),
             Event::LinkUp(route) => self.mesh.link_up(route, now_ms, &mut self.events),
             Event::Topics(route, change) => self.mesh.topics(route, change, now_ms, &mut self.events),

@@ -42,6 +42,8 @@ pub(super) type WireNo = usize;
 pub(super) enum Event {
     /// A process steps.
     Tick(Start),
+    /// A node sends clients their share of the tick.
+    SendOut(Start),
     /// A process that is down starts.
     Boot(Process),
     /// A link between members may be there now.

@@ -5,7 +5,7 @@ use super::events::WireNo;
 use super::limits::INBOX_BYTES_MAX;
 use super::sockets::Sockets;
 use bytes::Bytes;
-use chunk_sync::ids::{EntityId, Epoch, IslandId, Source};
+use chunk_sync::ids::{ConnId, EntityId, Epoch, IslandId, Source};
 use chunk_sync::limits::{CLIENT_READ_BYTES_PER_TICK_MAX, HELLO_BYTES_MAX};
 use chunk_sync::mesh_wire::{Heartbeat, Topic, TopicBytes, Want, decode};
 use chunk_sync::place::{ChunkPos, Pose};
@@ -55,9 +55,9 @@ pub(super) struct Host {
     pub dropped: u64,
 }
 
-/// What a tick led to.
+/// What the first half of a tick led to.
 #[derive(Default)]
-pub(super) struct Ticked {
+pub(super) struct Stepped {
     pub mesh: Vec<MeshCommand>,
     pub asked: Vec<(u64, StoreOp)>,
     /// Why the tick breaks a rule, if it does.
@@ -115,11 +115,11 @@ impl Host {
         self.answers.push_back((RequestId(id), answer));
     }
 
-    /// Takes everything in, steps the core, gives everything out.
-    pub(super) fn tick(&mut self, now_ms: u64, stops: bool) -> Ticked {
+    /// The first half of a tick: takes everything in, steps the world, gives out what others are to have.
+    pub(super) fn step(&mut self, now_ms: u64) -> Stepped {
         self.sockets.begin_tick(now_ms);
         self.take_connections(now_ms);
-        for conn in (0..self.sockets.numbers()).map(chunk_sync::ids::ConnId) {
+        for conn in (0..self.sockets.numbers()).map(ConnId) {
             let Some((bytes, ended)) = self.sockets.read(conn, CLIENT_READ_BYTES_PER_TICK_MAX) else { continue };
             if !bytes.is_empty() {
                 self.core.handle_client_bytes(conn, &bytes, now_ms);
@@ -128,30 +128,56 @@ impl Host {
                 self.core.handle_client_closed(conn, now_ms);
             }
         }
+        self.read_mesh(now_ms);
+        for (id, answer) in self.answers.drain(..) {
+            self.core.handle_answer(id, answer, now_ms);
+        }
+        self.core.step_world(now_ms, &mut self.sockets);
+        let mut stepped = Stepped::default();
+        self.core.drain_mesh(&mut |command| stepped.mesh.push(command));
+        self.core.drain_requests(&mut |id, op| stepped.asked.push((id.0, op)));
+        self.listen(&mut stepped);
+        stepped
+    }
+
+    /// The second half: what came of the others meanwhile, and what clients get of it all. Says what is wrong with it.
+    pub(super) fn send_out(&mut self, now_ms: u64, stops: bool) -> Option<String> {
+        self.read_mesh(now_ms);
+        self.core.send_out(now_ms, &mut self.sockets);
+        if stops {
+            self.core.shutdown(now_ms, &mut self.sockets);
+        }
+        self.sockets.sweep();
+        self.core.invariants();
+        self.owned.clear();
+        let owned = self.core.owned();
+        self.owned.extend(owned.map(|(island, chunk, entity, epoch, pose)| Owned { entity, epoch, island, chunk, pose }));
+        self.owned.sort_unstable();
+        if self.is_mute() && self.sockets.tick_frames > 0 {
+            return Some(format!("it is {:?} and showed clients something all the same", self.core.standing()));
+        }
+        let twice = self.owned.windows(2).find(|pair| pair[0].entity == pair[1].entity)?;
+        Some(format!("it owns entity {} twice: {twice:?}", twice[0].entity))
+    }
+
+    fn read_mesh(&mut self, now_ms: u64) {
         for (peer, inbox) in &mut self.inboxes {
             inbox.bytes = 0;
             for (topic, body) in inbox.messages.drain(..) {
                 self.core.handle_mesh(*peer, &topic, body, now_ms);
             }
         }
-        for (id, answer) in self.answers.drain(..) {
-            self.core.handle_answer(id, answer, now_ms);
-        }
-        self.core.tick(now_ms, &mut self.sockets);
-        if stops {
-            self.core.shutdown(now_ms, &mut self.sockets);
-        }
-        self.sockets.sweep();
-        self.core.invariants();
-        self.take_out()
     }
 
-    fn take_out(&mut self) -> Ticked {
-        let mut ticked = Ticked::default();
-        self.core.drain_mesh(&mut |command| ticked.mesh.push(command));
-        self.core.drain_requests(&mut |id, op| ticked.asked.push((id.0, op)));
+    /// Whether it may show nothing to anybody.
+    fn is_mute(&self) -> bool {
+        matches!(self.core.standing(), Standing::Fenced | Standing::Revalidating | Standing::Starting)
+    }
+
+    /// Listens in on what the node says.
+    fn listen(&mut self, stepped: &mut Stepped) {
         let mut spoke = false;
-        for command in &ticked.mesh {
+        for command in &stepped.mesh {
             let MeshCommand::Publish(topic, body) = command else { continue };
             match Topic::parse(topic) {
                 Some(Topic::Chunk(..)) => spoke = true,
@@ -162,20 +188,9 @@ impl Host {
                 _ => (),
             }
         }
-        let standing = self.core.standing();
-        if matches!(standing, Standing::Fenced | Standing::Revalidating | Standing::Starting)
-            && (spoke || self.sockets.tick_frames > 0)
-        {
-            ticked.broken = Some(format!("it is {standing:?} and showed something all the same"));
+        if spoke && self.is_mute() {
+            stepped.broken = Some(format!("it is {:?} and told others something all the same", self.core.standing()));
         }
-        self.owned.clear();
-        let owned = self.core.owned();
-        self.owned.extend(owned.map(|(island, chunk, entity, epoch, pose)| Owned { entity, epoch, island, chunk, pose }));
-        self.owned.sort_unstable();
-        if let Some([a, b]) = self.owned.windows(2).find(|pair| pair[0].entity == pair[1].entity) {
-            ticked.broken = Some(format!("it owns entity {} twice: {a:?} and {b:?}", a.entity));
-        }
-        ticked
     }
 
     fn take_connections(&mut self, now_ms: u64) {

@@ -14,8 +14,9 @@ use chunk_sync::mesh_wire::TopicBytes;
 use chunk_sync::random::RngExt;
 use chunk_sync::store::StoreAnswer;
 use population_allocator::core::{AllocatorConfig, AllocatorCore, MeshCommand as DoorCommand, Standing as DoorStanding};
-use world_node::core::ports::{MeshCommand, NodeConfig, Standing};
 use world_node::core::NodeCore;
+use world_node::core::ports::{MeshCommand, NodeConfig, Standing};
+use world_node::limits::GHOST_WAIT_MS;
 
 /// How long a process waits before it tries to start again.
 const BOOT_AGAIN_MS: u64 = 500;
@@ -94,21 +95,47 @@ impl Cluster {
         }
         let Some(host) = &mut slot.host else { return };
         let before = host.core.standing();
-        let stops = slot.stops && before != Standing::Stopping;
-        let ticked = host.tick(self.now_ms + slot.skew_ms, stops);
-        let (standing, source) = (host.core.standing(), slot.source);
-        let outgoing = std::mem::take(&mut host.sockets.outgoing);
+        let stepped = host.step(self.now_ms + slot.skew_ms);
+        let (standing, source, waits) = (host.core.standing(), slot.source, host.core.shows_ghosts());
         self.totals.ticks += 1;
         if standing != before {
             self.tell(&format!("{} ({source}) was {before:?}, is {standing:?}", Process::Node(at)));
         }
-        if let Some(broken) = ticked.broken {
+        if let Some(broken) = stepped.broken {
             self.watch.fail(format!("{} ({source}): {broken}", Process::Node(at)));
         }
-        self.obey(source, ticked.mesh);
+        self.obey(source, stepped.mesh);
         let start = Start { process: Process::Node(at), nth };
-        for (id, op) in ticked.asked {
+        for (id, op) in stepped.asked {
             self.store.ask(start, id, op, self.now_ms, &mut self.events);
+        }
+        if waits {
+            self.events.plan(self.now_ms + GHOST_WAIT_MS, Event::SendOut(start));
+        } else {
+            self.finish_tick(at, nth);
+        }
+    }
+
+    /// The second half of a node's tick, unless it stands still.
+    pub(super) fn finish_tick(&mut self, at: usize, nth: u32) {
+        let slot = &mut self.nodes[at];
+        if slot.nth != nth {
+            return;
+        }
+        if slot.paused_until_ms > self.now_ms {
+            let again = Event::SendOut(Start { process: Process::Node(at), nth });
+            return self.events.plan(slot.paused_until_ms, again);
+        }
+        let Some(host) = &mut slot.host else { return };
+        let stops = slot.stops && host.core.standing() != Standing::Stopping;
+        let broken = host.send_out(self.now_ms + slot.skew_ms, stops);
+        let (standing, source) = (host.core.standing(), slot.source);
+        let outgoing = std::mem::take(&mut host.sockets.outgoing);
+        if stops {
+            self.tell(&format!("{} ({source}) is {standing:?}", Process::Node(at)));
+        }
+        if let Some(broken) = broken {
+            self.watch.fail(format!("{} ({source}): {broken}", Process::Node(at)));
         }
         self.send_out(outgoing);
         self.check_owners(at);

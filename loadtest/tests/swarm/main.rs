@@ -156,6 +156,7 @@ fn bad_arguments_are_told_before_anything_happens() {
         ("--bots 1 --seconds 1 --behaviour crowd --never-read 101", "--never-read"),
         ("--bots 1 --seconds 1 --behaviour crowd --join-rate 0", "--join-rate"),
         ("--bots 1 --seconds 1 --behaviour crowd --name-prefix a.b", "--name-prefix"),
+        ("--bots 1 --seconds 1 --behaviour crowd --state nowhere", "--state"),
         ("--bots 1 --seconds 1 --behaviour crowd --json /nowhere/at/all.json", "/nowhere/at/all.json"),
     ] {
         let output = run("127.0.0.1:9", args);

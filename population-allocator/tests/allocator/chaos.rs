@@ -71,7 +71,8 @@ impl Story {
             }
             46_110..46_150 => self.cluster.restart_allocator(),
             46_150..46_170 => self.cluster.replace_allocator(),
-            46_170..46_200 => self.cluster.store_away = true,
+            46_170..46_190 => self.cluster.succeed_allocator(),
+            46_190..46_200 => self.cluster.store_away = true,
             46_200..46_500 => self.garbage(node),
             46_500..46_700 => {
                 let fake = self.cluster.nodes.get_mut(&node).unwrap();
@@ -87,7 +88,11 @@ impl Story {
     fn join(&mut self) {
         let name = format!("p{}", self.stream.random_range(0..PEOPLE));
         let wish = (self.stream.random_range(0..5u32) == 0).then(|| self.stream.random_range(1..6));
-        self.cluster.join_with(&name, wish);
+        if self.stream.random_range(0..4u32) == 0 {
+            self.cluster.join_old(&name, wish);
+        } else {
+            self.cluster.join_with(&name, wish);
+        }
     }
 
     /// Somebody uses a ticket, old or new, at one of its nodes.

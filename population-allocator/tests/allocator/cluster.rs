@@ -55,6 +55,8 @@ enum Event {
 
 pub(crate) struct Cluster {
     pub(crate) core: AllocatorCore,
+    /// An allocator that was succeeded without noticing: it still hears nodes, answers clients and asks the store.
+    pub(crate) old: Option<(Source, AllocatorCore)>,
     pub(crate) store: MemoryStore,
     pub(crate) store_away: bool,
     pub(crate) now_ms: u64,
@@ -81,6 +83,7 @@ impl Cluster {
         let allocator = Source(1);
         Cluster {
             core: core(allocator, policy, &key, START_MS),
+            old: None,
             store: MemoryStore::new(BEGAN_MS),
             store_away: false,
             now_ms: START_MS,
@@ -111,13 +114,43 @@ impl Cluster {
 
     // The allocator's process.
 
-    /// The process dies, a new one starts.
+    /// The process dies, a new one starts. What it had asked of the store may still arrive there, or not.
     pub(crate) fn restart_allocator(&mut self) {
+        if self.weather.is_some() {
+            let dead = self.allocator;
+            let asked: Vec<(u64, u64)> = self
+                .events
+                .iter()
+                .filter(|(_, event)| matches!(event, Event::Do(source, ..) if *source == dead))
+                .map(|(at, _)| *at)
+                .collect();
+            for at in asked {
+                if self.is_lost_half() {
+                    self.events.remove(&at);
+                }
+            }
+        }
+        self.start_allocator();
+    }
+
+    /// A second process is started while the first still runs.
+    pub(crate) fn succeed_allocator(&mut self) {
+        let source = self.allocator;
+        self.start_allocator_as(|cluster, old| cluster.old = Some((source, old)));
+    }
+
+    fn start_allocator(&mut self) {
+        self.start_allocator_as(|_, _| {});
+    }
+
+    fn start_allocator_as(&mut self, keep: impl FnOnce(&mut Self, AllocatorCore)) {
         self.sources += 1;
         self.allocator = Source(self.sources);
         self.links.clear();
         self.subscribed.clear();
-        self.core = core(self.allocator, self.policy, &self.key, self.now_ms);
+        let new = core(self.allocator, self.policy, &self.key, self.now_ms);
+        let old = std::mem::replace(&mut self.core, new);
+        keep(self, old);
         self.carry();
     }
 
@@ -131,7 +164,7 @@ impl Cluster {
                 break;
             }
         }
-        self.restart_allocator();
+        self.start_allocator();
     }
 
     // Nodes.
@@ -259,6 +292,17 @@ impl Cluster {
         request
     }
 
+    /// Joins at the allocator that was succeeded, if it still runs.
+    pub(crate) fn join_old(&mut self, name: &str, island: Option<u32>) {
+        let (min, max) = PROTOCOL_VERSIONS;
+        let hello = Hello { min, max, name: Some(name.to_owned()), island, ..Hello::default() };
+        self.request += 1;
+        if let Some((_, old)) = &mut self.old {
+            old.handle_join(RequestNo(self.request), hello, self.now_ms);
+        }
+        self.carry();
+    }
+
     /// Joins and waits for the answer.
     pub(crate) fn answer(&mut self, name: &str, island: Option<u32>) -> Result<Seat, RejectCode> {
         let request = self.join_with(name, island);
@@ -316,6 +360,9 @@ impl Cluster {
         }
         if self.now_ms.is_multiple_of(100) {
             self.core.tick(self.now_ms);
+            if let Some((_, old)) = &mut self.old {
+                old.tick(self.now_ms);
+            }
         }
         self.carry();
         self.core.invariants();
@@ -343,13 +390,23 @@ impl Cluster {
     pub(crate) fn carry(&mut self) {
         loop {
             let mut ops = Vec::new();
-            self.core.drain_requests(&mut |id, op| ops.push((id, op)));
-            for (id, op) in ops {
-                self.at(self.delay_max(), Event::Do(self.allocator, id, op));
+            self.core.drain_requests(&mut |id, op| ops.push((self.allocator, id, op)));
+            if let Some((source, old)) = &mut self.old {
+                old.drain_requests(&mut |id, op| ops.push((*source, id, op)));
+            }
+            for (source, id, op) in ops {
+                self.at(self.delay_max(), Event::Do(source, id, op));
             }
             let due = self.events.first_key_value().map(|(at, _)| *at).filter(|(due, _)| *due <= self.now_ms);
             let Some(event) = due.and_then(|due| self.events.remove(&due)) else { break };
             self.happen(event);
+        }
+        if let Some((_, old)) = &mut self.old {
+            let answers = &mut self.answers;
+            old.drain_answers(&mut |answer| {
+                answers.insert(answer.request, answer.outcome);
+            });
+            old.drain_mesh(&mut |_| {});
         }
         let (answers, links, subscribed) = (&mut self.answers, &mut self.links, &mut self.subscribed);
         self.core.drain_answers(&mut |answer| {
@@ -389,8 +446,15 @@ impl Cluster {
             Event::Answer(source, id, answer) if source == self.allocator => {
                 self.core.handle_answer(id, answer, self.now_ms);
             }
-            Event::Answer(..) => {}
+            Event::Answer(source, id, answer) => {
+                if let Some((_, old)) = self.old.as_mut().filter(|(old, _)| *old == source) {
+                    old.handle_answer(id, answer, self.now_ms);
+                }
+            }
             Event::Mesh(source, body) => {
+                if let Some((_, old)) = &mut self.old {
+                    old.handle_mesh(source, &Topic::Census.bytes(), &body, self.now_ms);
+                }
                 if self.links.contains_key(&source) {
                     self.core.handle_mesh(source, &Topic::Census.bytes(), &body, self.now_ms);
                 }

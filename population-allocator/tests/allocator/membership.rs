@@ -3,8 +3,10 @@
 use crate::cluster::{Cluster, first_node, small};
 use chunk_sync::ids::{IslandId, NodeId, Source};
 use chunk_sync::mesh_wire::Topic;
-use chunk_sync::records::{self, EPOCH_ALLOCATOR, NodeRecord, lease_name, node_doc};
-use chunk_sync::store::{EpochStep, LeaseStep};
+use chunk_sync::records::{
+    self, CLUSTER_REGISTRY, DOC_SEATS, EPOCH_ALLOCATOR, NodeRecord, SeatsRecord, WORLD, lease_name, node_doc,
+};
+use chunk_sync::store::{EpochStep, LeaseStep, MemoryStore, PartitionKey, StoreAnswer, StoreOp};
 use chunk_sync::ticket::Ticket;
 use chunk_sync::wire::RejectCode;
 use population_allocator::core::{AllocatorConfig, AllocatorCore, ConfigError, Policy, Standing};
@@ -75,6 +77,65 @@ fn tickets_of_a_dead_allocator_keep_their_seats() {
     cluster.run(60_000);
     assert_eq!(cluster.core.population(IslandId(1)), 4);
     assert!(cluster.answer("later", None).is_ok(), "what was kept for them is given back");
+}
+
+#[test]
+fn a_used_ticket_of_a_dead_allocator_keeps_its_seat_while_its_node_sleeps() {
+    let policy = Policy { cap: 3, islands_max: 1, ..small() };
+    let mut cluster = Cluster::serving(policy, 2);
+    let seat = cluster.seat("a");
+    assert!(cluster.enter(&seat, 1));
+    cluster.nodes.get_mut(&1).unwrap().awake = false;
+    cluster.restart_allocator();
+    cluster.run(60_000);
+    let newcomers = (0..3).filter(|n| cluster.answer(&format!("n{n}"), None).is_ok()).count();
+    assert!(newcomers < 3, "nobody has heard yet whether node 1 took the ticket");
+    cluster.nodes.get_mut(&1).unwrap().awake = true;
+    cluster.run(5_000);
+    assert_eq!(cluster.core.population(IslandId(1)), 1 + newcomers as u32);
+}
+
+#[test]
+fn a_clock_that_went_back_repeats_no_ticket_number() {
+    let mut cluster = Cluster::serving(small(), 1);
+    let seat = cluster.seat("a");
+    let last = number(&cluster, &seat);
+    for _ in 0..3 {
+        cluster.now_ms -= 8_000;
+        cluster.replace_allocator();
+        cluster.run(1_000);
+        cluster.nodes.get_mut(&1).unwrap().awake = true;
+        let again = cluster.seat("a");
+        assert!(number(&cluster, &again) > last);
+    }
+}
+
+#[test]
+fn no_ticket_is_given_before_the_store_knows_of_it() {
+    let policy = Policy { islands_max: 1, ..small() };
+    let mut cluster = Cluster::serving(policy, 1);
+    cluster.seat("a");
+    cluster.run(1_000);
+    // The process dies at the very moment at which it answers: nothing that it still wanted to say is said.
+    let (before, now_ms) = (cluster.store.clone(), cluster.now_ms);
+    for n in 0..5 {
+        cluster.join(&format!("p{n}"));
+    }
+    let given = cluster.answers.values().filter(|answer| answer.is_ok()).count();
+    assert_eq!(given, 4, "{:?}", cluster.answers);
+    let known = held(&cluster.store, now_ms);
+    assert!(known >= 5, "five tickets are out, the store knows of {known}");
+    assert!(held(&before, now_ms) < 5, "not because it had always promised as many");
+}
+
+/// Unused tickets on all islands, as a successor would read them.
+fn held(store: &MemoryStore, now_ms: u64) -> u32 {
+    let partition = PartitionKey::cluster(WORLD, CLUSTER_REGISTRY);
+    let StoreAnswer::Loaded(view) = store.clone().call(now_ms, &StoreOp::Load { partition }) else {
+        panic!()
+    };
+    let seats: SeatsRecord = records::decode(view.doc(DOC_SEATS).unwrap()).unwrap();
+    seats.held.iter().map(|(_, count)| count).sum()
 }
 
 #[test]

@@ -182,6 +182,24 @@ fn who_joins_twice_has_one_seat_and_the_newer_ticket_wins() {
 }
 
 #[test]
+fn of_two_nodes_that_list_a_player_the_one_with_the_newer_ticket_counts() {
+    let mut cluster = Cluster::serving(Policy { islands: 2, ..small() }, 2);
+    let player = PlayerId(77);
+    let sources = [cluster.nodes[&1].source, cluster.nodes[&2].source];
+    let list = |cluster: &mut Cluster, node: u32, number: u64, island: IslandId| {
+        cluster.now_ms += 100;
+        let mut census = cluster.census(node);
+        census.sessions = vec![(player, number, island)];
+        cluster.say(sources[node as usize - 1], &census);
+        cluster.core.player_seat(player).unwrap().presence.unwrap().node
+    };
+    assert_eq!(list(&mut cluster, 1, 10, ONE), NodeId(1));
+    assert_eq!(list(&mut cluster, 2, 11, TWO), NodeId(2));
+    assert_eq!(list(&mut cluster, 1, 10, ONE), NodeId(2), "an older session is on its way out");
+    assert_eq!((cluster.core.population(ONE), cluster.core.population(TWO)), (0, 1));
+}
+
+#[test]
 fn two_joins_of_a_new_name_at_once_are_one_player() {
     let mut cluster = Cluster::serving(small(), 1);
     let requests = [cluster.join("twin"), cluster.join("Twin")];

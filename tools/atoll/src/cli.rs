@@ -63,7 +63,8 @@ pub(crate) fn wanted(matches: &ArgMatches) -> Wanted {
         return Wanted::Play(play::options(rest));
     }
     let role = |name: &str| Role::ALL.into_iter().find(|role| role.name() == name);
-    let Some((role, matches)) = matches.subcommand().and_then(|(name, rest)| Some((role(name)?, rest))) else {
+    let Some((role, matches)) = matches.subcommand().and_then(|(name, rest)| Some((role(name)?, rest)))
+    else {
         return Wanted::Config;
     };
     let text = |name: &str| matches.get_one::<String>(name).cloned();

@@ -5,6 +5,8 @@ pub(crate) mod keys;
 pub(crate) mod print;
 pub(crate) mod probe;
 pub(crate) mod sources;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
@@ -110,7 +112,9 @@ pub(crate) fn up(sources: &Sources, faults: Vec<String>) -> Result<UpConfig, Vec
         reader.fault("http", "the port is the allocator's or a node's (port-base and the ports behind it)");
     }
     let store = reader.up_store();
-    let (Some(nodes), Some(host), Some(port_base)) = (nodes, host, port_base) else { return Err(reader.faults) };
+    let (Some(nodes), Some(host), Some(port_base)) = (nodes, host, port_base) else {
+        return Err(reader.faults);
+    };
     let (Some(http), Some(log), Some(policy)) = (http, log, policy) else { return Err(reader.faults) };
     let Some(store) = store else { return Err(reader.faults) };
     reader.done(UpConfig { common: Common { store, http, log }, nodes, host, port_base, policy })
@@ -133,7 +137,9 @@ pub(crate) fn node(sources: &Sources, faults: Vec<String>) -> Result<NodeConfig,
     let id = reader.required("id").and_then(|_| {
         reader.checked("id", |id: &u32| (*id == 0).then(|| "nodes are counted from 1".to_owned()))
     });
-    let (Some(common), Some(addresses), Some(id)) = (common, addresses, id) else { return Err(reader.faults) };
+    let (Some(common), Some(addresses), Some(id)) = (common, addresses, id) else {
+        return Err(reader.faults);
+    };
     reader.done(NodeConfig { common, addresses, node: NodeId(id) })
 }
 
@@ -149,7 +155,8 @@ impl Reader<'_> {
     }
 
     fn fault(&mut self, name: &str, what: impl Display) {
-        let written = self.sources.value(name).map_or_else(|| format!("--{name}"), |written| written.to_string());
+        let written =
+            self.sources.value(name).map_or_else(|| format!("--{name}"), |written| written.to_string());
         self.faults.push(format!("{written}: {what}"));
     }
 

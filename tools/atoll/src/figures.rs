@@ -23,14 +23,23 @@ pub(crate) fn describe() {
     describe_gauge!("atoll_node_connections", "Client connections, closing ones included");
     describe_gauge!("atoll_node_store_in_flight", "Operations that the store has yet to answer");
     describe_counter!("atoll_node_ticks_total", "Ticks run");
-    describe_counter!("atoll_node_ticks_skipped_total", "Ticks left out because the one before took too long");
+    describe_counter!(
+        "atoll_node_ticks_skipped_total",
+        "Ticks left out because the one before took too long"
+    );
     describe_counter!("atoll_node_phase_us_total", "Time spent in each phase of the core's tick");
-    describe_counter!("atoll_node_part_us_total", "Time that the thread spent taking in, in the core, handing out");
+    describe_counter!(
+        "atoll_node_part_us_total",
+        "Time that the thread spent taking in, in the core, handing out"
+    );
     describe_counter!("atoll_node_connections_total", "Client connections, by what became of them");
     describe_counter!("atoll_node_client_bytes_total", "Bytes from and to clients");
     describe_counter!("atoll_node_sends_total", "Sends to clients");
     describe_counter!("atoll_node_sends_waited_total", "Sends of which something had to wait");
-    describe_counter!("atoll_node_store_refused_total", "Operations not given to the store: too many under way");
+    describe_counter!(
+        "atoll_node_store_refused_total",
+        "Operations not given to the store: too many under way"
+    );
     describe_counter!("atoll_node_entered_total", "Players let in");
     describe_counter!("atoll_node_corrections_total", "Steps that were refused and put back");
     describe_counter!("atoll_node_skips_total", "Times that a slow client was skipped to keyframes");
@@ -38,9 +47,15 @@ pub(crate) fn describe() {
     describe_counter!("atoll_node_gaps_total", "Gaps found in streams");
     describe_counter!("atoll_node_repairs_total", "Keyframes asked of other sources");
     describe_counter!("atoll_node_garbage_total", "Messages of other members refused as malformed");
-    describe_counter!("atoll_node_pauses_total", "Times that the node was late and asked the store who it is");
+    describe_counter!(
+        "atoll_node_pauses_total",
+        "Times that the node was late and asked the store who it is"
+    );
     describe_counter!("atoll_node_takeovers_total", "Dead incarnations that the node took over");
-    describe_counter!("atoll_node_stream_frames_total", "Stream frames on channels: published, passed on, dropped");
+    describe_counter!(
+        "atoll_node_stream_frames_total",
+        "Stream frames on channels: published, passed on, dropped"
+    );
     describe_counter!("atoll_node_stream_bytes_total", "Bytes of stream frames published and passed on");
     describe_counter!("atoll_node_creatures_total", "Creatures given to others and taken from others");
     describe_counter!("atoll_node_rejected_total", "Clients that were refused, by reason");
@@ -56,7 +71,10 @@ pub(crate) fn describe() {
     describe_counter!("atoll_allocator_joins_total", "Clients that asked for a seat");
     describe_counter!("atoll_allocator_seated_total", "Clients that got a ticket");
     describe_counter!("atoll_allocator_rejected_total", "Clients that were refused, by reason");
-    describe_counter!("atoll_allocator_census_dropped_total", "Census messages that changed nothing, by reason");
+    describe_counter!(
+        "atoll_allocator_census_dropped_total",
+        "Census messages that changed nothing, by reason"
+    );
     describe_counter!("atoll_allocator_store_faults_total", "Questions that the store didn't answer");
     describe_counter!("atoll_allocator_plans_total", "Plans written");
     describe_gauge!("atoll_allocator_queue_waiting", "Joins without an answer");
@@ -96,7 +114,9 @@ fn load(node: &str, stats: &NodeStats) {
         let labels = [label(), ("phase", phase.label().to_owned())];
         counter!("atoll_node_phase_us_total", &labels).absolute(ns / 1_000);
     }
-    for (part, us) in [("take_in", stats.take_in_us), ("core", stats.core_us), ("hand_out", stats.hand_out_us)] {
+    for (part, us) in
+        [("take_in", stats.take_in_us), ("core", stats.core_us), ("hand_out", stats.hand_out_us)]
+    {
         counter!("atoll_node_part_us_total", &[label(), ("part", part.to_owned())]).absolute(us);
     }
     gauge!("atoll_node_store_in_flight", &[label()]).set(stats.store_in_flight as f64);

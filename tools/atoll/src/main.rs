@@ -10,6 +10,7 @@ mod http;
 mod limits;
 mod node;
 mod nodes;
+mod open_files;
 mod own;
 mod play;
 mod process;
@@ -92,6 +93,7 @@ fn begin<P: Process>(log: &str, process: impl FnOnce(PrometheusHandle) -> P) -> 
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
+    open_files::raise();
     let prometheus = http::install_recorder()?;
     figures::describe();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("atoll").build();

@@ -17,7 +17,11 @@ pub(crate) struct Signals {
 impl Signals {
     /// Takes the signals over from the system's default, which would end the process.
     pub(crate) fn take() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, last: None })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            last: None,
+        })
     }
 
     /// The next one, by name. One that follows another at once is the same: supervisors tell a process and then its
@@ -28,9 +32,8 @@ impl Signals {
                 _ = self.interrupt.recv() => "Ctrl-C",
                 _ = self.terminate.recv() => "SIGTERM",
             };
-            let again = self.last.is_some_and(|last| last.elapsed() < SIGNAL_REPEAT);
-            self.last = Some(Instant::now());
-            if !again {
+            if self.last.is_none_or(|last| last.elapsed() >= SIGNAL_REPEAT) {
+                self.last = Some(Instant::now());
                 return name;
             }
         }

@@ -8,7 +8,9 @@ use crate::failure::Failure;
 /// Opens the store.
 pub(crate) async fn open(url: &StoreUrl) -> Result<StoreHandle, Failure> {
     StoreHandle::open(url).await.map_err(|error| match error {
-        OpenError::Folder { .. } | OpenError::InUse { .. } | OpenError::Unreadable { .. } => Failure::setup(error),
+        OpenError::Folder { .. } | OpenError::InUse { .. } | OpenError::Unreadable { .. } => {
+            Failure::setup(error)
+        }
         OpenError::Redis { .. } => Failure::run(error),
     })
 }

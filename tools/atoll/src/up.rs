@@ -47,7 +47,8 @@ impl Cluster {
     /// A cluster that has yet to be started.
     pub(crate) fn new(config: UpConfig, prometheus: PrometheusHandle) -> Self {
         let nodes = Nodes::new((1..=config.nodes).map(|number| NodeId(number.into())));
-        let seen = Seen { nodes, reports: Reports::default(), own: Own::new("up"), ready: AtomicBool::new(false) };
+        let seen =
+            Seen { nodes, reports: Reports::default(), own: Own::new("up"), ready: AtomicBool::new(false) };
         Self {
             restarts: vec![0; config.nodes.into()],
             config,
@@ -63,10 +64,8 @@ impl Cluster {
     /// Everything that is wrong with ports and folder, told together.
     async fn probe(&mut self) -> Result<StoreHandle, Failure> {
         let config = &self.config;
-        let mut wanted = vec![
-            ("http".to_owned(), config.common.http),
-            ("the allocator".to_owned(), config.listen(0)),
-        ];
+        let mut wanted =
+            vec![("http".to_owned(), config.common.http), ("the allocator".to_owned(), config.listen(0))];
         wanted.extend((1..=config.nodes).map(|number| (format!("node {number}"), config.listen(number))));
         let mut faults = probe::ports(&wanted);
         if let Some(fault) = probe::folder(&config.common.store) {
@@ -89,7 +88,9 @@ impl Cluster {
     }
 
     async fn start_node(&mut self, node: NodeId) -> Result<(), Failure> {
-        let Some((store, clock)) = self.store.clone() else { return Err(Failure::run("the store is closed")) };
+        let Some((store, clock)) = self.store.clone() else {
+            return Err(Failure::run("the store is closed"));
+        };
         let options = NodeOptions {
             node,
             listen: self.config.listen(u16::try_from(node.0).unwrap_or(u16::MAX)),

@@ -54,7 +54,7 @@ impl NodeCore {
         if self.standing != Standing::Serving || !self.now.0.is_multiple_of(NEEDS_EVERY_TICKS) {
             return;
         }
-        let (now_ms, me) = (self.now_ms, self.config.source);
+        let now_ms = self.now_ms;
         for at in 0..self.islands.len() {
             let island = &mut self.islands[at];
             for index in 0..island.chunks.len() {
@@ -80,7 +80,6 @@ impl NodeCore {
                 self.store.load(Ask::LoadClaims(at, index), partition);
             }
         }
-        debug_assert!(me == self.config.source);
     }
 
     pub(super) fn claims_loaded(&mut self, at: usize, index: usize, answer: StoreAnswer) {

@@ -90,11 +90,9 @@ impl NodeCore {
         let winner = rendezvous(creature.entity.0, chunk.claim.claimants.iter().map(|s| s.0)).map(Source);
         match (creature.role, winner) {
             (Role::Mine(_), Some(winner)) if winner == me => self.walk_creature(island, index, nth),
-            (Role::Mine(_), Some(winner)) => {
-                if *releases > 0 {
-                    *releases -= 1;
-                    self.release_creature(island, index, nth, winner);
-                }
+            (Role::Mine(_), Some(winner)) if *releases > 0 => {
+                *releases -= 1;
+                self.release_creature(island, index, nth, winner);
             }
             (Role::Mine(_), None) => self.drop_creature(island, index, nth, Role::Unowned(now)),
             (Role::Releasing(to, ..), Some(winner)) if winner != to => {

@@ -1,7 +1,6 @@
 //! Entry: `Hello`, ticket, the commit that takes the session, and the paced way into the world.
 
 use super::NodeCore;
-use super::island::Island;
 use super::ports::Standing;
 use super::session::{Session, Stage};
 use super::store::Ask;
@@ -16,7 +15,7 @@ use chunk_sync::records::{DOC_SESSION, EPOCH_SESSION, EPOCH_TICKET, SessionRecor
 use chunk_sync::store::{CommitOutcome, EpochStep, PartitionKey, Refusal, StoreAnswer};
 use chunk_sync::sync::Who;
 use chunk_sync::terrain::LANDING;
-use chunk_sync::ticket::{Ticket, TicketError, TicketKey};
+use chunk_sync::ticket::{Ticket, TicketError};
 use chunk_sync::wire::{FEATURE_LAND, Hello, RejectCode, Welcome, control, control_frame, kind};
 
 /// How often a session's commit is tried again when another changed the partition in between.
@@ -213,18 +212,6 @@ impl NodeCore {
         if self.sessions.get(conn).is_some_and(|s| s.epoch < epoch) {
             self.end(conn, Some(RejectCode::Replaced));
         }
-    }
-
-    /// Takes on the islands of a plan that this node serves, and the world's keys.
-    pub(super) fn serve_island(&mut self, id: chunk_sync::ids::IslandId) {
-        if self.island_at(id).is_none() {
-            self.islands.push(Island::new(self.config.source, id, self.config.seed));
-        }
-    }
-
-    /// Replaces the keys that tickets are checked with.
-    pub fn set_keys(&mut self, keys: Vec<TicketKey>) {
-        self.config.keys = keys;
     }
 }
 

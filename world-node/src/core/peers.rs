@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chunk_sync::blocks::{EntityKind, StreamId, split_block};
 use chunk_sync::ids::{EntityId, Epoch, IslandId, PlayerId, Source};
 use chunk_sync::limits::*;
-use chunk_sync::mesh_wire::{ClaimNotice, Direct, Heartbeat, Newest, Topic, Want, decode, encode};
+use chunk_sync::mesh_wire::{ClaimNotice, CreatureState, Direct, Heartbeat, Newest, Topic, Want, decode, encode};
 use chunk_sync::place::ChunkPos;
 use chunk_sync::sync::{Follower, Verdict};
 use chunk_sync::time::Tick;
@@ -26,6 +26,18 @@ pub(super) struct Peer {
     hidden: bool,
 }
 
+/// What another node said that may end this node's right to something, or give it one. It is kept until the next
+/// step: between publishing and fan-out nothing of this node's may change, since snapshots are of published states.
+#[derive(Clone, Debug)]
+enum News {
+    /// Its roster lists somebody new, in a chunk by island and chunk number.
+    Entered(usize, usize, EntityId, Epoch, EntityKind),
+    /// It holds a session.
+    Took(PlayerId, Epoch),
+    /// It gives a creature away.
+    Released(usize, usize, EntityId, Epoch, CreatureState),
+}
+
 /// All other nodes, by source.
 #[derive(Default)]
 pub(super) struct Peers {
@@ -36,6 +48,8 @@ pub(super) struct Peers {
     say_now: bool,
     /// Claimant lists that this node changed lately.
     pub notices: Vec<(ClaimNotice, Tick)>,
+    /// News since the last step, and whose; bounded by what the shell's inboxes hold.
+    news: Vec<(Source, News)>,
     /// Streams that were published lately: island and chunk number, stream, when.
     changed: Vec<(usize, usize, StreamId, Tick)>,
 }
@@ -249,13 +263,27 @@ impl NodeCore {
             Ok(Verdict::Gap(_)) => self.counters.gaps += 1,
             Err(_) => return None,
         }
-        for (entity, epoch, kind) in entered {
-            match kind {
-                EntityKind::Player => self.fence_player(PlayerId(entity.0), epoch),
-                EntityKind::Creature => self.creature_seen(island, index, entity, epoch, peer),
+        let entered = entered.into_iter().map(|(entity, epoch, kind)| News::Entered(island, index, entity, epoch, kind));
+        self.peers.news.extend(entered.map(|news| (peer, news)));
+        Some(())
+    }
+
+    /// Phase 1: what others said since the last step.
+    pub(super) fn take_news(&mut self) {
+        let mut all = std::mem::take(&mut self.peers.news);
+        for (from, news) in all.drain(..) {
+            match news {
+                News::Entered(.., entity, epoch, EntityKind::Player) => self.fence_player(PlayerId(entity.0), epoch),
+                News::Entered(island, index, entity, epoch, EntityKind::Creature) => {
+                    self.creature_seen(island, index, entity, epoch, from);
+                }
+                News::Took(player, epoch) => self.fence_player(player, epoch),
+                News::Released(island, index, entity, epoch, state) => {
+                    self.creature_released(island, index, entity, epoch, state);
+                }
             }
         }
-        Some(())
+        self.peers.news = all;
     }
 
     fn take_heartbeat(&mut self, from: Source, body: &[u8], now: Tick) -> Option<()> {
@@ -320,10 +348,12 @@ impl NodeCore {
             Direct::Repair { from, island, chunk, streams } if from == peer => {
                 self.chunk_mut(island, chunk)?.forced |= streams;
             }
-            Direct::Took { from, player, epoch } if from == peer => self.fence_player(player, epoch),
+            Direct::Took { from, player, epoch } if from == peer => {
+                self.peers.news.push((peer, News::Took(player, epoch)));
+            }
             Direct::Release { from, entity, epoch, island, chunk, state } if from == peer => {
                 let (island, index) = (self.island_at(island)?, chunk.index()?);
-                self.creature_released(island, index, entity, epoch, state);
+                self.peers.news.push((peer, News::Released(island, index, entity, epoch, state)));
             }
             _ => return None,
         }

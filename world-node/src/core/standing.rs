@@ -1,17 +1,23 @@
 //! Who this node is to the cluster: registration, lease, fencing, the registry of the others, the plan.
 
 use super::NodeCore;
+use super::island::Island;
 use super::ports::Standing;
 use super::session::Stage;
 use super::store::Ask;
 use chunk_sync::ids::{ConnId, NodeId, PlayerId, Source};
-use chunk_sync::limits::{NODE_LEASE_MS, NODE_RENEW_MS};
+use chunk_sync::limits::{NODE_LEASE_MS, NODE_RENEW_MS, TICK_MS};
 use chunk_sync::records::*;
 use chunk_sync::store::{CommitOutcome, EpochStep, LeaseStep, PartitionKey, PartitionView, StoreAnswer};
 use chunk_sync::wire::RejectCode;
 
 /// How often registry and plan are read again.
 const REGISTRY_EVERY_MS: u64 = 1_000;
+/// How often every session is compared with the store: news of a session that was taken by another node may be lost,
+/// or die with that node.
+const SESSION_CHECK_MS: u64 = 6_000;
+/// Sessions that are looked up per tick after a pause.
+const RECHECKS_PER_TICK: usize = 16;
 /// How soon a failed question about the own standing is asked again.
 const RETRY_MS: u64 = 500;
 
@@ -44,8 +50,10 @@ pub(super) struct Register {
     alive: Vec<(NodeId, Source)>,
     /// When the newest registry that was read was asked for.
     pub asked_ms: u64,
-    /// Sessions that are still to be looked up after a pause.
+    /// Sessions that are still to be looked up in this round, how many of them a tick, and when the next one begins.
     recheck: Vec<(ConnId, PlayerId)>,
+    recheck_share: usize,
+    recheck_ms: u64,
 }
 
 impl Register {
@@ -90,7 +98,10 @@ impl NodeCore {
             self.store.load(Ask::Register(RegisterAsk::Registry(now_ms)), registry());
             self.store.load(Ask::Register(RegisterAsk::Plan), PartitionKey::cluster(WORLD, CLUSTER_PLAN));
         }
-        for _ in 0..16 {
+        if now_ms >= self.register.recheck_ms {
+            self.recheck_sessions();
+        }
+        for _ in 0..self.register.recheck_share {
             let Some((conn, player)) = self.register.recheck.pop() else { break };
             self.store.load(Ask::CheckSession(conn, player), PartitionKey::player(player));
         }
@@ -171,11 +182,10 @@ impl NodeCore {
         };
         match (ask, outcome, answer) {
             (RegisterAsk::Register, Some(true), _) => self.serve(),
-            (RegisterAsk::Renew(waiting), Some(true), _) => {
-                if waiting && self.standing == Standing::Revalidating {
-                    self.serve();
-                    self.recheck_sessions();
-                }
+            (RegisterAsk::Renew(true), Some(true), _) if self.standing == Standing::Revalidating => {
+                self.serve();
+                self.recheck_sessions();
+                self.register.recheck_share = self.register.recheck_share.max(RECHECKS_PER_TICK);
             }
             (RegisterAsk::Register | RegisterAsk::Renew(_), Some(false), _) => self.fence(),
             (RegisterAsk::Register | RegisterAsk::Renew(true), None, _) => {
@@ -204,10 +214,14 @@ impl NodeCore {
         }
     }
 
-    /// After a pause: which sessions were taken by others meanwhile? Asked a few a tick.
+    /// Begins a round: which sessions were taken by others? Asked a few a tick.
     fn recheck_sessions(&mut self) {
         let inside = self.sessions.iter().filter(|(_, s)| s.stage == Stage::Inside);
         self.register.recheck = inside.map(|(conn, s)| (conn, s.player)).collect();
+        // Spread over the round, with a little to spare.
+        let ticks = (SESSION_CHECK_MS / TICK_MS) as usize * 3 / 4;
+        self.register.recheck_share = self.register.recheck.len().div_ceil(ticks);
+        self.register.recheck_ms = self.now_ms + SESSION_CHECK_MS;
     }
 
     fn registry_loaded(&mut self, asked_ms: u64, view: &PartitionView) {
@@ -258,7 +272,9 @@ impl NodeCore {
         self.register.plan_number = plan.number;
         let (before, me) = (self.islands.len(), self.config.node);
         for island in plan.islands.iter().filter(|i| i.nodes.contains(&me)) {
-            self.serve_island(island.island);
+            if self.island_at(island.island).is_none() {
+                self.islands.push(Island::new(self.config.source, island.island, self.config.seed));
+            }
         }
         if self.islands.len() != before {
             self.peers.forget_wants();

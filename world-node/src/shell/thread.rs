@@ -24,7 +24,8 @@ use super::stats::{SharedStats, TickTimes, own_thread_cpu_s};
 use crate::core::NodeCore;
 use crate::core::ports::{MeshCommand, RequestId, Standing};
 use crate::limits::{
-    ARRIVALS_PER_TICK_MAX, GHOST_WAIT_MS, LOAD_EVERY_TICKS, MESH_STATS_EVERY_TICKS, STOP_MS_MAX, STORE_IN_FLIGHT_MAX,
+    ARRIVALS_PER_TICK_MAX, GHOST_WAIT_MS, LOAD_EVERY_TICKS, MESH_STATS_EVERY_TICKS, STOP_MS_MAX,
+    STORE_IN_FLIGHT_MAX,
 };
 
 /// What the thread is given.

@@ -74,24 +74,101 @@ pub(crate) static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     vec![
         key("nodes", UP, "3", "N", "nodes", "world nodes, each on a thread of its own, 1 to 64"),
         key("data", UP, "./atoll-data", "FOLDER", "", "folder of the embedded store; made if it isn't there"),
-        key("store", UP, "", "URL", "", "redis://[USER:PASSWORD@]HOST[:PORT][/DB] instead of the embedded store"),
-        key("store", PARTS, "", "URL", "", "redis://[USER:PASSWORD@]HOST[:PORT][/DB], the same for the whole cluster; must be given"),
+        key(
+            "store",
+            UP,
+            "",
+            "URL",
+            "",
+            "redis://[USER:PASSWORD@]HOST[:PORT][/DB] instead of the embedded store",
+        ),
+        key(
+            "store",
+            PARTS,
+            "",
+            "URL",
+            "",
+            "redis://[USER:PASSWORD@]HOST[:PORT][/DB], the same for the whole cluster; must be given",
+        ),
         key("host", UP, "127.0.0.1", "ADDRESS", "", "address of this machine on which clients connect"),
-        key("port-base", UP, "7000", "PORT", "", "the allocator listens here, node N on this + N; 0: a free port for each"),
-        key("id", NODE, "", "N", "", "the node's number, its own in the cluster and the same at every start; must be given"),
-        key("listen", ALLOCATOR, "127.0.0.1:7000", "ADDRESS:PORT", "", "where clients ask for a seat; port 0: any free one"),
+        key(
+            "port-base",
+            UP,
+            "7000",
+            "PORT",
+            "",
+            "the allocator listens here, node N on this + N; 0: a free port for each",
+        ),
+        key(
+            "id",
+            NODE,
+            "",
+            "N",
+            "",
+            "the node's number, its own in the cluster and the same at every start; must be given",
+        ),
+        key(
+            "listen",
+            ALLOCATOR,
+            "127.0.0.1:7000",
+            "ADDRESS:PORT",
+            "",
+            "where clients ask for a seat; port 0: any free one",
+        ),
         key("listen", NODE, "127.0.0.1:0", "ADDRESS:PORT", "", "where clients play; port 0: any free one"),
-        key("advertise", PARTS, "", "HOST:PORT", "", "what clients are told to connect to, if it isn't what is listened on"),
-        key("mesh-listen", PARTS, "tcp://127.0.0.1:0", "tcp://ADDRESS:PORT", "", "where nodes and allocators subscribe: a private address; port 0: any free one"),
-        key("http", SEATS, "127.0.0.1:8080", "ADDRESS:PORT", "", "page, /api/state, /metrics, /livez, /readyz; port 0: any free one"),
-        key("http", NODE, "127.0.0.1:0", "ADDRESS:PORT", "", "page, /api/state, /metrics, /livez, /readyz; port 0: any free one"),
+        key(
+            "advertise",
+            PARTS,
+            "",
+            "HOST:PORT",
+            "",
+            "what clients are told to connect to, if it isn't what is listened on",
+        ),
+        key(
+            "mesh-listen",
+            PARTS,
+            "tcp://127.0.0.1:0",
+            "tcp://ADDRESS:PORT",
+            "",
+            "where nodes and allocators subscribe: a private address; port 0: any free one",
+        ),
+        key(
+            "http",
+            SEATS,
+            "127.0.0.1:8080",
+            "ADDRESS:PORT",
+            "",
+            "page, /api/state, /metrics, /livez, /readyz; port 0: any free one",
+        ),
+        key(
+            "http",
+            NODE,
+            "127.0.0.1:0",
+            "ADDRESS:PORT",
+            "",
+            "page, /api/state, /metrics, /livez, /readyz; port 0: any free one",
+        ),
         key("islands", SEATS, "1", "N", "islands", "islands that are open from the start"),
         key("islands-max", SEATS, &islands_max, "N", "islands", "islands that are ever open"),
         key("design", SEATS, &design, "N", "players", "wanted population of an island"),
         key("cap", SEATS, &cap, "N", "players", "most that an island ever holds"),
         key("minimum", SEATS, &minimum, "N", "players", "population under which an island feels dead"),
-        key("seating", SEATS, "spread", "spread|pack", "", "spread: the node with the fewest sessions first; pack: as few nodes as possible"),
-        key("log", ALL, "info", "FILTER", "", "what is logged to stderr, as in RUST_LOG (which counts when this isn't set)"),
+        key(
+            "seating",
+            SEATS,
+            "spread",
+            "spread|pack",
+            "",
+            "spread: the node with the fewest sessions first; pack: as few nodes as possible",
+        ),
+        key(
+            "log",
+            ALL,
+            "info",
+            "FILTER",
+            "",
+            "what is logged to stderr, as in RUST_LOG (which counts when this isn't set)",
+        ),
     ]
 });
 
@@ -109,7 +186,12 @@ mod tests {
     fn a_role_has_a_key_once_and_every_key_says_what_it_does() {
         for role in Role::ALL {
             let names: Vec<&str> = keys_of(role).map(|key| key.name).collect();
-            assert_eq!(names.len(), names.iter().collect::<BTreeSet<_>>().len(), "{}: {names:?}", role.name());
+            assert_eq!(
+                names.len(),
+                names.iter().collect::<BTreeSet<_>>().len(),
+                "{}: {names:?}",
+                role.name()
+            );
         }
         assert!(KEYS.iter().all(|key| !key.meaning.is_empty() && !key.shape.is_empty()));
     }

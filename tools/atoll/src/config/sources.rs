@@ -87,8 +87,7 @@ impl Sources {
         let key = keys_of(self.role).find(|key| key.name == name)?;
         let written = |text: &String, origin| Written { key: key.name, text: text.clone(), origin };
         let flag = self.flags.get(key.name).map(|text| written(text, Origin::Flag));
-        let variable =
-            || self.variables.get(&key.variable()).map(|text| written(text, Origin::Variable));
+        let variable = || self.variables.get(&key.variable()).map(|text| written(text, Origin::Variable));
         let file = || self.file.get(key.name).map(|text| written(text, Origin::File(self.path.clone())));
         let default = || key.default.as_ref().map(|text| written(text, Origin::Default));
         flag.or_else(variable).or_else(file).or_else(default)

@@ -38,7 +38,14 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `atoll` with these arguments, without waiting.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new("sh")
+        let mut command = Command::new("sh");
+        // Nobody's own settings get in.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("ATOLL_") || name == "RUST_LOG" {
+                command.env_remove(name);
+            }
+        }
+        let mut child = command
             .args(["-c", &format!("ulimit -Sn {OPEN_FILES}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_atoll")])
             .args(arguments)
             .stdin(Stdio::null())
