@@ -74,6 +74,9 @@ impl Terrain {
         let rim = (fx * fx + fy * fy).sqrt();
         let (mx, my) = ((tx as f32 + 0.5) * TILE_M as f32, (ty as f32 + 0.5) * TILE_M as f32);
         let height = self.height.get_noise_2d(mx, my) * 0.55 + (0.82 - rim) * 1.4;
+        if rim > 0.95 {
+            return Tile::Water;
+        }
         // Quantised before it is compared, so that the last bit of a float can't move a coast.
         match (height * 64.0).floor() as i32 {
             i32::MIN..=-1 => Tile::Water,
