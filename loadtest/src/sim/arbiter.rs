@@ -5,10 +5,12 @@
 
 use super::events::{Event, Events, Process, Start};
 use super::limits::{STORE_CALL_MS, STORE_IN_FLIGHT_MAX};
+use chunk_sync::ids::Source;
 use chunk_sync::random::{RngExt, Stream, hash, stream};
 use chunk_sync::records::WORLD;
-use chunk_sync::store::{LEASE_GUARD_MS, MemoryStore, MinterFlow, MinterStep, StoreAnswer, StoreFault, StoreOp};
-use chunk_sync::ids::Source;
+use chunk_sync::store::{
+    LEASE_GUARD_MS, MemoryStore, MinterFlow, MinterStep, StoreAnswer, StoreFault, StoreOp,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The store's clock when virtual time is 0 (Unix time).
@@ -88,7 +90,9 @@ impl Arbiter {
             StoreWeather::Slow => {
                 let answer = self.call(op, now_ms);
                 match self.random.random_range(50..=STORE_CALL_MS + 500) {
-                    late if late > STORE_CALL_MS => (StoreAnswer::Failed(StoreFault::TimedOut), STORE_CALL_MS),
+                    late if late > STORE_CALL_MS => {
+                        (StoreAnswer::Failed(StoreFault::TimedOut), STORE_CALL_MS)
+                    }
                     in_time => (answer, in_time),
                 }
             }

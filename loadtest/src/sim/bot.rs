@@ -57,15 +57,16 @@ impl Bot {
     pub(super) fn new(seed: u64, nth: usize, began_ms: u64) -> Self {
         let mut random = stream(seed, &format!("bot {nth}"));
         let habit = match random.random_range(0..100) {
-            0..55 => Habit::Stays,
-            55..75 => Habit::ComesAndGoes,
-            75..85 => Habit::NeverReads,
+            0..60 => Habit::Stays,
+            60..82 => Habit::ComesAndGoes,
+            82..91 => Habit::NeverReads,
             _ if nth > 0 => Habit::Twin,
             _ => Habit::Stays,
         };
         let twin = habit == Habit::Twin;
         let named = if twin { random.random_range(0..nth) } else { nth };
-        let wakes_ms = began_ms + if twin { random.random_range(3_000..20_000) } else { random.random_range(500..4_000) };
+        let wakes_ms = began_ms
+            + if twin { random.random_range(3_000..20_000) } else { random.random_range(500..4_000) };
         Self {
             name: format!("Bot{named}"),
             habit,

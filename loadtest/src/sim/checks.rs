@@ -25,6 +25,8 @@ const CREATURE_DRIFT_QUANTA: i64 = 2 * QUANTA_PER_M as i64;
 /// Who stands still is where its owner says.
 const PLAYER_DRIFT_QUANTA: i64 = 0;
 
+/// An entity of somebody's in some epoch.
+type Listing = (Source, EntityId, Epoch);
 /// Who owns what, everywhere.
 type Owners = BTreeMap<(IslandId, ChunkPos), Vec<(Source, Owned)>>;
 
@@ -90,7 +92,9 @@ impl Cluster {
                 if let Ok(found) = theirs.owned.binary_search_by_key(&key(own), key) {
                     let (node, other) = (Process::Node(at), Process::Node(other));
                     let found = theirs.owned[found];
-                    return self.watch.fail(format!("two owners in one epoch: {node} has {own:?}, {other} has {found:?}"));
+                    return self
+                        .watch
+                        .fail(format!("two owners in one epoch: {node} has {own:?}, {other} has {found:?}"));
                 }
             }
         }
@@ -163,7 +167,10 @@ impl Cluster {
     fn owners(&self) -> Owners {
         let mut owners = Owners::new();
         for slot in &self.nodes {
-            let Some(host) = slot.host.as_ref().filter(|host| host.core.standing() == Standing::Serving) else { continue };
+            let Some(host) = slot.host.as_ref().filter(|host| host.core.standing() == Standing::Serving)
+            else {
+                continue;
+            };
             for own in &host.owned {
                 owners.entry((own.island, own.chunk)).or_default().push((slot.source, *own));
             }
@@ -180,14 +187,14 @@ impl Cluster {
                 found.insert(format!("{node} is {:?}", host.core.standing()));
                 continue;
             }
-            let mut shown: BTreeMap<(IslandId, ChunkPos), BTreeMap<(Source, EntityId, Epoch), Place>> = BTreeMap::new();
+            let mut shown: BTreeMap<(IslandId, ChunkPos), BTreeMap<Listing, Place>> = BTreeMap::new();
             for (island, chunk, source, entity, epoch, pose) in host.core.shown() {
                 shown.entry((island, chunk)).or_default().insert((source, entity, epoch), pose.place(chunk));
             }
             for want in &host.wants {
                 let seen = shown.remove(&(want.i, want.c)).unwrap_or_default();
                 let there = owners.get(&(want.i, want.c)).map_or(&[][..], Vec::as_slice);
-                let there: BTreeMap<(Source, EntityId, Epoch), Place> = there
+                let there: BTreeMap<Listing, Place> = there
                     .iter()
                     .filter(|(source, _)| *source != slot.source)
                     .map(|(source, own)| ((*source, own.entity, own.epoch), own.pose.place(own.chunk)))
@@ -197,7 +204,10 @@ impl Cluster {
                 compare(&format!("{node} in {chunk:?}"), &seen, &there, |key| key.1, exact, found);
             }
             for (chunk, left) in shown.iter().filter(|(_, left)| !left.is_empty()) {
-                found.insert(format!("{node} shows {:?} in {chunk:?}, which it doesn't take", left.keys().next()));
+                found.insert(format!(
+                    "{node} shows {:?} in {chunk:?}, which it doesn't take",
+                    left.keys().next()
+                ));
             }
         }
     }
@@ -205,7 +215,9 @@ impl Cluster {
     /// What a client sees near it is what there is.
     fn compare_clients(&self, owners: &Owners, found: &mut BTreeSet<String>) {
         for (at, bot) in self.bots.iter().enumerate() {
-            let Some(island) = bot.inside.and(bot.island()).filter(|_| bot.habit != Habit::NeverReads) else { continue };
+            let Some(island) = bot.inside.and(bot.island()).filter(|_| bot.habit != Habit::NeverReads) else {
+                continue;
+            };
             if self.is_stalled(at) {
                 continue;
             }
@@ -245,7 +257,9 @@ impl Cluster {
             let theirs = sessions.get(&entity).map_or(&[][..], Vec::as_slice);
             if !inside.insert(entity) || theirs != [(place.host, Epoch(welcome.epoch))] {
                 let (host, epoch, name) = (place.host, welcome.epoch, &bot.name);
-                found.insert(format!("{name} (bot {at}) is in at {host:?} with epoch {epoch}; sessions: {theirs:?}"));
+                found.insert(format!(
+                    "{name} (bot {at}) is in at {host:?} with epoch {epoch}; sessions: {theirs:?}"
+                ));
             }
         }
         for (entity, theirs) in sessions.iter().filter(|(entity, _)| !inside.contains(entity)) {
@@ -256,7 +270,8 @@ impl Cluster {
     /// Every creature of a claimed chunk is there once, and belongs to the claimant that rendezvous picks.
     fn compare_claims(&mut self, owners: &Owners, found: &mut BTreeSet<String>) {
         let islands: BTreeSet<IslandId> = owners.keys().map(|(island, _)| *island).collect();
-        let alive: BTreeSet<Source> = self.nodes.iter().filter(|slot| slot.host.is_some()).map(|slot| slot.source).collect();
+        let alive: BTreeSet<Source> =
+            self.nodes.iter().filter(|slot| slot.host.is_some()).map(|slot| slot.source).collect();
         for island in islands {
             for index in 0..ISLAND_CHUNKS {
                 let chunk = ChunkPos::from_index(index);
@@ -272,9 +287,12 @@ impl Cluster {
                 for nth in 0..CREATURES_PER_CHUNK {
                     let entity = EntityId::born_with_land(WORLD, island, index, nth);
                     let wanted = rendezvous(entity.0, claimants.iter().map(|source| source.0)).map(Source);
-                    let has: Vec<Source> = there.iter().filter(|(_, o)| o.entity == entity).map(|(s, _)| *s).collect();
+                    let has: Vec<Source> =
+                        there.iter().filter(|(_, o)| o.entity == entity).map(|(s, _)| *s).collect();
                     if has != wanted.into_iter().collect::<Vec<_>>() {
-                        found.insert(format!("creature {entity} of {chunk:?} should be {wanted:?}'s and is {has:?}'s"));
+                        found.insert(format!(
+                            "creature {entity} of {chunk:?} should be {wanted:?}'s and is {has:?}'s"
+                        ));
                     }
                 }
             }

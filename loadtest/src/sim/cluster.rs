@@ -10,7 +10,7 @@ use super::door::Door;
 use super::events::{Event, Events, Process, Start};
 use super::faults::{self, Planned};
 use super::host::Host;
-use super::limits::{LOOK_EVERY_MS, SKEW_MS_MAX};
+use super::limits::{LOOK_EVERY_MS, SKEW_MS_MAX, WIDE_SKEW_MS_MAX};
 use super::mesh::{MeshNet, Weather};
 use super::trace::Trace;
 use super::wires::Wire;
@@ -72,7 +72,11 @@ impl Cluster {
         let mut random = stream(seed, "cluster");
         // Half of the runs pass the moment at which the sixteen bits of a tick wrap.
         let wrap_ticks = 65_536 * random.random_range(1u64..4);
-        let before = if random.random_bool(0.5) { random.random_range(50..500) } else { random.random_range(2_000..60_000) };
+        let before = if random.random_bool(0.5) {
+            random.random_range(50..500)
+        } else {
+            random.random_range(2_000..60_000)
+        };
         let began_ms = (wrap_ticks - before) * TICK_MS;
         let end_ms = began_ms + setup.seconds * 1_000;
         let fair = faults::fair_weather(&mut random);
@@ -106,13 +110,14 @@ impl Cluster {
 
     fn populate(&mut self) {
         let began_ms = self.began_ms;
+        let skew_ms_max = if self.random.random_bool(0.2) { WIDE_SKEW_MS_MAX } else { SKEW_MS_MAX };
         for nth in 0..self.setup.nodes {
             let slot = Slot {
                 node: NodeId(nth as u32 + 1),
                 host: None,
                 source: Source(0),
                 nth: 0,
-                skew_ms: self.random.random_range(0..SKEW_MS_MAX),
+                skew_ms: self.random.random_range(0..skew_ms_max),
                 paused_until_ms: 0,
                 stops: false,
                 gone: false,
@@ -169,7 +174,12 @@ impl Cluster {
             Event::Topics(route, change) => self.mesh.topics(route, change, now_ms, &mut self.events),
             Event::Mesh(route, topic, body) => {
                 let Some(process) = self.mesh.arrive(route) else { return };
-                self.trace.fold(now_ms, 1, u64::from(route.publisher.0) << 32 | u64::from(route.subscriber.0), &body);
+                self.trace.fold(
+                    now_ms,
+                    1,
+                    u64::from(route.publisher.0) << 32 | u64::from(route.subscriber.0),
+                    &body,
+                );
                 match process {
                     Process::Node(at) => {
                         if let Some(host) = &mut self.nodes[at].host {
@@ -191,11 +201,11 @@ impl Cluster {
             Event::Opened(wire) => self.opened(wire),
             Event::ToServer(wire, bytes) => {
                 self.trace.fold(now_ms, 3, wire as u64, &bytes);
-                self.to_server(wire, &bytes);
+                self.arrive_at_server(wire, &bytes);
             }
             Event::ToClient(wire, bytes) => {
                 self.trace.fold(now_ms, 4, wire as u64, &bytes);
-                self.to_client(wire, &bytes);
+                self.arrive_at_client(wire, &bytes);
             }
             Event::EndAtServer(wire) => self.end_at_server(wire),
             Event::EndAtClient(wire) => self.end_at_client(wire),
@@ -250,5 +260,12 @@ fn draw_policy(random: &mut Stream, bots: usize) -> Policy {
         1 => ((bots * 2 / 3).max(2), (bots * 2 / 3 + 1).max(3)),
         _ => ((bots / 2).max(2), bots.max(3)),
     };
-    Policy { design, cap, minimum: 1, islands: random.random_range(1..=2), islands_max: 4, ..Policy::default() }
+    Policy {
+        design,
+        cap,
+        minimum: 1,
+        islands: random.random_range(1..=2),
+        islands_max: 4,
+        ..Policy::default()
+    }
 }

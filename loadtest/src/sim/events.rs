@@ -135,7 +135,8 @@ mod tests {
             events.plan(at_ms, Event::Bot(bot));
         }
         let order = std::iter::from_fn(|| events.next());
-        let order: Vec<(u64, usize)> = order.map(|(at, e)| (at, if let Event::Bot(bot) = e { bot } else { 99 })).collect();
+        let order: Vec<(u64, usize)> =
+            order.map(|(at, e)| (at, if let Event::Bot(bot) = e { bot } else { 99 })).collect();
         assert_eq!(order, [(10, 1), (10, 3), (20, 0), (20, 2)]);
     }
 }

@@ -1,9 +1,9 @@
 //! What goes wrong in a run, drawn from its seed before the run begins. The cluster carries it out.
 
+use super::arbiter::StoreWeather;
 use super::events::Process;
 use super::limits::{FOR_GOOD_MS, PAUSE_MS_MAX, STORE_AWAY_MS_MAX};
 use super::mesh::{Cut, CutMode, Weather};
-use super::arbiter::StoreWeather;
 use chunk_sync::random::{RngExt, Stream, stream};
 use std::collections::BTreeSet;
 
@@ -83,10 +83,13 @@ pub(super) fn draw(seed: u64, nodes: usize, bots: usize, from_ms: u64, end_ms: u
         let until_ms = (at_ms + length_ms).min(end_ms);
         // A client gives up a silent server after half a minute; two reasons for silence at once would be none.
         let silences = |f: &Fault| matches!(f, Fault::Pause(_) | Fault::WireStall(_));
-        let twice = silences(&fault) && all.iter().any(|f| silences(&f.fault) && f.overlap_ms(at_ms, until_ms + 1) > 0);
+        let twice = silences(&fault)
+            && all.iter().any(|f| silences(&f.fault) && f.overlap_ms(at_ms, until_ms + 1) > 0);
         let fault = match fault {
             // Somebody must be left, and there must be time to inherit what it had.
-            Fault::CrashForGood(node) if at_ms + FOR_GOOD_MS > end_ms || is_gone(&all, None) || nodes < 3 => Fault::Crash(node),
+            Fault::CrashForGood(node) if at_ms + FOR_GOOD_MS > end_ms || is_gone(&all, None) || nodes < 3 => {
+                Fault::Crash(node)
+            }
             fault => fault,
         };
         let target_gone = match &fault {
@@ -97,7 +100,11 @@ pub(super) fn draw(seed: u64, nodes: usize, bots: usize, from_ms: u64, end_ms: u
             all.push(Planned { from_ms: at_ms, until_ms, fault });
         }
         // Some overlap, most have the cluster to themselves.
-        let next_ms = if random.random_bool(0.35) { random.random_range(300..3_000) } else { length_ms + random.random_range(500..6_000) };
+        let next_ms = if random.random_bool(0.35) {
+            random.random_range(300..3_000)
+        } else {
+            length_ms + random.random_range(500..6_000)
+        };
         at_ms += next_ms;
     }
     all

@@ -12,8 +12,8 @@ use chunk_sync::place::{ChunkPos, Pose};
 use chunk_sync::store::{StoreAnswer, StoreOp};
 use chunk_sync::wire::{LENGTH_BYTES, kind};
 use std::collections::{BTreeMap, VecDeque};
-use world_node::core::ports::{MeshCommand, RequestId, Standing};
 use world_node::core::NodeCore;
+use world_node::core::ports::{MeshCommand, RequestId, Standing};
 
 /// An entity as its owner has it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -120,7 +120,9 @@ impl Host {
         self.sockets.begin_tick(now_ms);
         self.take_connections(now_ms);
         for conn in (0..self.sockets.numbers()).map(ConnId) {
-            let Some((bytes, ended)) = self.sockets.read(conn, CLIENT_READ_BYTES_PER_TICK_MAX) else { continue };
+            let Some((bytes, ended)) = self.sockets.read(conn, CLIENT_READ_BYTES_PER_TICK_MAX) else {
+                continue;
+            };
             if !bytes.is_empty() {
                 self.core.handle_client_bytes(conn, &bytes, now_ms);
             }
@@ -151,10 +153,19 @@ impl Host {
         self.core.invariants();
         self.owned.clear();
         let owned = self.core.owned();
-        self.owned.extend(owned.map(|(island, chunk, entity, epoch, pose)| Owned { entity, epoch, island, chunk, pose }));
+        self.owned.extend(owned.map(|(island, chunk, entity, epoch, pose)| Owned {
+            entity,
+            epoch,
+            island,
+            chunk,
+            pose,
+        }));
         self.owned.sort_unstable();
         if self.is_mute() && self.sockets.tick_frames > 0 {
-            return Some(format!("it is {:?} and showed clients something all the same", self.core.standing()));
+            return Some(format!(
+                "it is {:?} and showed clients something all the same",
+                self.core.standing()
+            ));
         }
         let twice = self.owned.windows(2).find(|pair| pair[0].entity == pair[1].entity)?;
         Some(format!("it owns entity {} twice: {twice:?}", twice[0].entity))
@@ -183,13 +194,15 @@ impl Host {
                 Some(Topic::Chunk(..)) => spoke = true,
                 Some(Topic::Heartbeat) => {
                     spoke = true;
-                    self.wants = decode::<Heartbeat>(body).map(|heartbeat| heartbeat.wants).unwrap_or_default();
+                    self.wants =
+                        decode::<Heartbeat>(body).map(|heartbeat| heartbeat.wants).unwrap_or_default();
                 }
                 _ => (),
             }
         }
         if spoke && self.is_mute() {
-            stepped.broken = Some(format!("it is {:?} and told others something all the same", self.core.standing()));
+            stepped.broken =
+                Some(format!("it is {:?} and told others something all the same", self.core.standing()));
         }
     }
 

@@ -120,7 +120,13 @@ impl MeshNet {
     }
 
     /// Links `subscriber` to `publisher`, or makes the link anew.
-    pub(super) fn connect(&mut self, publisher: Source, subscriber: Source, now_ms: u64, events: &mut Events) {
+    pub(super) fn connect(
+        &mut self,
+        publisher: Source,
+        subscriber: Source,
+        now_ms: u64,
+        events: &mut Events,
+    ) {
         self.generations += 1;
         let generation = self.generations;
         let known = TopicChange::default();
@@ -135,7 +141,13 @@ impl MeshNet {
     }
 
     /// What a member takes changed: its publishers will hear of it.
-    pub(super) fn subscribe(&mut self, subscriber: Source, changes: &[(TopicBytes, bool)], now_ms: u64, events: &mut Events) {
+    pub(super) fn subscribe(
+        &mut self,
+        subscriber: Source,
+        changes: &[(TopicBytes, bool)],
+        now_ms: u64,
+        events: &mut Events,
+    ) {
         let Some(member) = self.members.get_mut(&subscriber) else { return };
         let topics = Arc::make_mut(&mut member.wanted.topics);
         for (topic, takes) in changes {
@@ -149,7 +161,11 @@ impl MeshNet {
         let wanted = member.wanted.clone();
         let links = self.links.iter().filter(|((_, s), link)| *s == subscriber && link.up);
         let routes: Vec<Route> = links
-            .map(|((publisher, _), link)| Route { publisher: *publisher, subscriber, generation: link.generation })
+            .map(|((publisher, _), link)| Route {
+                publisher: *publisher,
+                subscriber,
+                generation: link.generation,
+            })
             .collect();
         for route in routes {
             events.plan(now_ms + self.way_ms(), Event::Topics(route, wanted.clone()));
@@ -188,7 +204,14 @@ impl MeshNet {
     }
 
     /// A member says something to all who take the topic.
-    pub(super) fn publish(&mut self, publisher: Source, topic: TopicBytes, body: &Bytes, now_ms: u64, events: &mut Events) {
+    pub(super) fn publish(
+        &mut self,
+        publisher: Source,
+        topic: TopicBytes,
+        body: &Bytes,
+        now_ms: u64,
+        events: &mut Events,
+    ) {
         let Some(process) = self.members.get(&publisher).map(|m| m.process) else { return };
         let all = (publisher, Source(0))..=(publisher, Source(u32::MAX));
         let takers: Vec<Route> = self
@@ -205,7 +228,9 @@ impl MeshNet {
             let taker = self.members.get(&route.subscriber).map(|m| m.process);
             match taker.and_then(|taker| self.cut(process, taker)) {
                 Some(CutMode::Hold) => {
-                    if let Some(link) = self.link_mut(route).filter(|link| link.held.len() < HELD_MESSAGES_MAX) {
+                    if let Some(link) =
+                        self.link_mut(route).filter(|link| link.held.len() < HELD_MESSAGES_MAX)
+                    {
                         link.held.push((topic, body.clone()));
                     } else {
                         self.lost += 1;
@@ -265,7 +290,8 @@ impl MeshNet {
             .iter_mut()
             .filter(|(_, link)| !link.held.is_empty())
             .map(|((publisher, subscriber), link)| {
-                let route = Route { publisher: *publisher, subscriber: *subscriber, generation: link.generation };
+                let route =
+                    Route { publisher: *publisher, subscriber: *subscriber, generation: link.generation };
                 (route, std::mem::take(&mut link.held))
             })
             .collect();
@@ -283,7 +309,8 @@ impl MeshNet {
                 link.generation = self.generations;
                 (link.up, link.known) = (false, TopicChange::default());
                 link.held.clear();
-                let route = Route { publisher: *publisher, subscriber: *subscriber, generation: link.generation };
+                let route =
+                    Route { publisher: *publisher, subscriber: *subscriber, generation: link.generation };
                 events.plan(now_ms + REDIAL_MS, Event::LinkUp(route));
             }
         }

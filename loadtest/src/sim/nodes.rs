@@ -13,7 +13,9 @@ use chunk_sync::limits::TICK_MS;
 use chunk_sync::mesh_wire::TopicBytes;
 use chunk_sync::random::RngExt;
 use chunk_sync::store::StoreAnswer;
-use population_allocator::core::{AllocatorConfig, AllocatorCore, MeshCommand as DoorCommand, Standing as DoorStanding};
+use population_allocator::core::{
+    AllocatorConfig, AllocatorCore, MeshCommand as DoorCommand, Standing as DoorStanding,
+};
 use world_node::core::NodeCore;
 use world_node::core::ports::{MeshCommand, NodeConfig, Standing};
 use world_node::limits::GHOST_WAIT_MS;
@@ -49,7 +51,8 @@ impl Cluster {
         let (seed, keys) = (self.land_seed(), self.keys());
         let slot = &mut self.nodes[at];
         let address = format!("node-{}", slot.node.0);
-        let config = NodeConfig { node: slot.node, source, seed, keys, mesh: format!("mesh://{address}"), address };
+        let config =
+            NodeConfig { node: slot.node, source, seed, keys, mesh: format!("mesh://{address}"), address };
         slot.host = Some(Host::new(NodeCore::new(config, self.now_ms + slot.skew_ms)));
         (slot.source, slot.stops, slot.paused_until_ms) = (source, false, 0);
         let nth = slot.nth;

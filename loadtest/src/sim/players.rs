@@ -6,7 +6,7 @@ use super::bot::{Habit, Inside};
 use super::cluster::Cluster;
 use super::events::{Event, Process};
 use super::eyes::Eyes;
-use super::limits::{PAUSE_SURE_MS, WALK_ON_MS};
+use super::limits::{LINGER_MS, PAUSE_SURE_MS, WALK_ON_MS};
 use bytes::Bytes;
 use chunk_sync::client::{Client, ClientEvent, ClientOutput};
 use chunk_sync::limits::TICK_MS;
@@ -112,9 +112,13 @@ impl Cluster {
     fn turned_away(&mut self, at: usize, code: u16, reason: &str) {
         use RejectCode as C;
         self.totals.refused += 1;
-        let own_fault = [C::Malformed, C::Version, C::Unexpected, C::Flood, C::BadName, C::NoIsland, C::TicketForged];
+        let own_fault =
+            [C::Malformed, C::Version, C::Unexpected, C::Flood, C::BadName, C::NoIsland, C::TicketForged];
         if RejectCode::from_code(code).is_none_or(|code| own_fault.contains(&code)) {
-            self.watch.fail(format!("{} (bot {at}) did nothing wrong and was refused: {reason}", self.bots[at].name));
+            self.watch.fail(format!(
+                "{} (bot {at}) did nothing wrong and was refused: {reason}",
+                self.bots[at].name
+            ));
         }
     }
 
@@ -128,11 +132,15 @@ impl Cluster {
             Process::Allocator => (false, 0),
         };
         let code = code.and_then(RejectCode::from_code);
+        let mute = self.wires[inside.wire].stalled_until_ms + LINGER_MS >= self.now_ms;
         let in_order = match code {
             // Who doesn't read never learns why.
             _ if self.bots[at].habit == Habit::NeverReads => true,
-            // The connection just ended: it was cut, or its node is no more.
-            None => self.wires[inside.wire].cut || !self.runs(inside.host),
+            // The connection just ended: it was cut, or its node is no more, or what the node had to say didn't get
+            // through in time.
+            None => {
+                self.wires[inside.wire].cut || !self.runs(inside.host) || (mute && self.bots[at].shares_name)
+            }
             Some(RejectCode::Replaced) => self.bots[at].shares_name,
             Some(RejectCode::Closing) => stops,
             // Fenced: its lease ran out, so something must have kept it from the store for that long.
@@ -141,7 +149,10 @@ impl Cluster {
         };
         if !in_order {
             let why = code.map_or("the connection ended", RejectCode::label);
-            self.watch.fail(format!("{} (bot {at}) lost its session at {process} for no reason: {why}", self.bots[at].name));
+            self.watch.fail(format!(
+                "{} (bot {at}) lost its session at {process} for no reason: {why}",
+                self.bots[at].name
+            ));
         }
     }
 }

@@ -157,6 +157,8 @@ pub fn each_seed<E>(
             });
         }
         drop(sender);
+        // Taken in here, so that whoever still sends after an early end hears that nobody listens.
+        let receiver = receiver;
         // Threads finish in any order; what is told keeps the order of the seeds.
         let (mut waiting, mut due) = (BTreeMap::new(), 0);
         while let Ok(outcome) = receiver.recv() {
@@ -193,14 +195,25 @@ fn summary(totals: &Totals, ran: u64, seconds: f64) -> String {
     let (seeds_s, times) = (rate(ran as f64), rate(virtual_s));
     let mut agreed = totals.agreed_ms.clone();
     agreed.sort_unstable();
-    let at = |share: usize| agreed.get((agreed.len() * share / 100).min(agreed.len().saturating_sub(1))).copied().unwrap_or(0);
+    let at = |share: usize| {
+        agreed.get((agreed.len() * share / 100).min(agreed.len().saturating_sub(1))).copied().unwrap_or(0)
+    };
     // Writing to a String can't fail.
-    let _ = write!(out, "{ran} seeds in {seconds:.1} s: {seeds_s:.1} seeds/s, {virtual_s:.0} virtual s ({times:.0} × real time)");
+    let _ = write!(
+        out,
+        "{ran} seeds in {seconds:.1} s: {seeds_s:.1} seeds/s, {virtual_s:.0} virtual s ({times:.0} × real time)"
+    );
     let _ = write!(out, "\n  faults:");
     for (kind, count) in &totals.faults {
         let _ = write!(out, " {kind} {count},");
     }
-    let _ = write!(out, "\n  agreed again after the last fault: p50 {} ms, p99 {} ms, max {} ms", at(50), at(99), at(100));
+    let _ = write!(
+        out,
+        "\n  agreed again after the last fault: p50 {} ms, p99 {} ms, max {} ms",
+        at(50),
+        at(99),
+        at(100)
+    );
     let rows = [
         ("events", totals.events),
         ("ticks", totals.ticks),

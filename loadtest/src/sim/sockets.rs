@@ -136,7 +136,8 @@ impl Sockets {
 
     /// The client took bytes.
     pub(super) fn taken(&mut self, wire: WireNo, bytes: usize, now_ms: u64) {
-        let at = self.slots.iter().position(|socket| socket.as_ref().is_some_and(|socket| socket.wire == wire));
+        let at =
+            self.slots.iter().position(|socket| socket.as_ref().is_some_and(|socket| socket.wire == wire));
         let Some(at) = at else { return };
         if let Some(socket) = &mut self.slots[at] {
             socket.under_way = socket.under_way.saturating_sub(bytes);
@@ -176,7 +177,9 @@ impl Sockets {
         for index in 0..self.numbers() {
             let now_ms = self.now_ms;
             let done = self.get_mut(ConnId(index)).is_some_and(|socket| {
-                socket.closing_ms.is_some_and(|until| now_ms >= until || (socket.ended && socket.waiting == 0))
+                socket
+                    .closing_ms
+                    .is_some_and(|until| now_ms >= until || (socket.ended && socket.waiting == 0))
             });
             if done {
                 self.remove(ConnId(index));

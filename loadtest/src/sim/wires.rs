@@ -22,7 +22,8 @@ pub(super) struct Wire {
     delay_ms: u64,
     /// When the last bytes arrive, to the server and to the client.
     last_ms: (u64, u64),
-    stalled_until_ms: u64,
+    /// Nothing gets through until then.
+    pub stalled_until_ms: u64,
     /// It was cut by a fault.
     pub cut: bool,
 }
@@ -130,7 +131,8 @@ impl Cluster {
         self.with_client(bot, |client, _, now_ms| client.handle_connected(now_ms));
     }
 
-    pub(super) fn to_server(&mut self, wire: WireNo, bytes: &[u8]) {
+    /// Bytes of a client arrive.
+    pub(super) fn arrive_at_server(&mut self, wire: WireNo, bytes: &[u8]) {
         let Wire { host, server_open, .. } = self.wires[wire];
         if !server_open || !self.runs(host) {
             return;
@@ -169,7 +171,8 @@ impl Cluster {
         }
     }
 
-    pub(super) fn to_client(&mut self, wire: WireNo, bytes: &Bytes) {
+    /// Bytes for a client arrive.
+    pub(super) fn arrive_at_client(&mut self, wire: WireNo, bytes: &Bytes) {
         let Wire { bot, host, client_open, .. } = self.wires[wire];
         if client_open && self.bots[bot].habit == Habit::NeverReads && self.bots[bot].inside.is_some() {
             // It stays in the client's socket for good.

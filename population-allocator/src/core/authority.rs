@@ -1,10 +1,11 @@
 //! By what right this allocator seats players: its registration, its lease, the fence against older allocators,
 //! the ticket numbers that it may use and how many unused tickets it may have given out. Used by the core only.
 //!
-//! The newest allocator wins: it raises an epoch of the registry to its source, and an older one learns so at its
-//! next renewal. In between nobody seats: an allocator may seat for `AUTHORITY_MS` after it sent a renewal that was
-//! confirmed, and a successor waits as long. Before a ticket is given, the store knows a number above it and a count
-//! that includes it; so a successor never repeats a number and keeps the seats free that it can't see.
+//! The newest allocator wins: it raises an epoch of the registry to its source, and an older one learns so at its next
+//! renewal, or stops for lack of one after `AUTHORITY_MS`. What the older one may still give until then is known:
+//! before a ticket is given, the store holds a number above it and a count that includes it. The successor reads both
+//! in the state in which it fences, begins above the number, and keeps as many seats free until those tickets are
+//! void. So it can serve at once, even beside one that has not noticed yet.
 
 use super::ledger::Ledger;
 use super::members::Members;
@@ -63,12 +64,10 @@ pub(super) struct Authority {
     right: Right,
     sent: Option<Sent>,
     leaving: bool,
-    succeeds: bool,
     reading: bool,
     read_ms: u64,
     write_ms: u64,
     confirmed_until_ms: u64,
-    serve_from_ms: u64,
     last_number: u64,
     reserved: u64,
     promised: BTreeMap<IslandId, u32>,
@@ -114,12 +113,10 @@ impl Authority {
             right: Right::None,
             sent: None,
             leaving: false,
-            succeeds: false,
             reading: false,
             read_ms: 0,
             write_ms: 0,
             confirmed_until_ms: 0,
-            serve_from_ms: 0,
             last_number: 0,
             reserved: 0,
             promised: BTreeMap::new(),
@@ -134,7 +131,7 @@ impl Authority {
 
     /// Whether players may be seated now.
     pub(super) fn may_seat(&self, now_ms: u64) -> bool {
-        self.right == Right::Held && now_ms >= self.serve_from_ms && now_ms < self.confirmed_until_ms
+        self.right == Right::Held && self.is_confirmed(now_ms)
     }
 
     /// Whether the store confirmed us lately.
@@ -230,8 +227,6 @@ impl Authority {
             .keys()
             .filter(|name| name.as_str().starts_with(ALLOCATOR_PREFIX) && name.as_str() != own);
         for name in others.take(CLEARED_MAX) {
-            // Remembered, since a registration whose answer was lost leaves no trace of them.
-            self.succeeds = true;
             commit = commit.remove(name.clone());
             let source = name.as_str()[ALLOCATOR_PREFIX.len()..].parse().map(Source);
             let lease = source.ok().map(lease_name);
@@ -332,8 +327,6 @@ impl Authority {
     fn confirm(&mut self, sent: Sent, members: &Members, now_ms: u64) {
         if self.right == Right::None {
             self.right = Right::Held;
-            self.serve_from_ms = if self.succeeds { now_ms + AUTHORITY_MS } else { now_ms };
-            self.succeeds = false;
             self.legacy = Legacy {
                 seats: sent.inherited,
                 held_until_ms: now_ms + AUTHORITY_MS + TICKET_MS + HOLD_SLACK_MS,

@@ -67,6 +67,8 @@ pub(crate) struct Cluster {
     pub(crate) links: BTreeMap<Source, String>,
     pub(crate) subscribed: Vec<[u8; 10]>,
     pub(crate) answers: BTreeMap<RequestNo, Result<Seat, RejectCode>>,
+    /// Seats that the succeeded allocator gave.
+    pub(crate) old_seats: Vec<Seat>,
     pub(crate) weather: Option<Weather>,
     /// The newest ticket that each player used.
     used: BTreeMap<PlayerId, u64>,
@@ -94,6 +96,7 @@ impl Cluster {
             links: BTreeMap::new(),
             subscribed: Vec::new(),
             answers: BTreeMap::new(),
+            old_seats: Vec::new(),
             weather: None,
             used: BTreeMap::new(),
             events: BTreeMap::new(),
@@ -402,10 +405,8 @@ impl Cluster {
             self.happen(event);
         }
         if let Some((_, old)) = &mut self.old {
-            let answers = &mut self.answers;
-            old.drain_answers(&mut |answer| {
-                answers.insert(answer.request, answer.outcome);
-            });
+            let seats = &mut self.old_seats;
+            old.drain_answers(&mut |answer| seats.extend(answer.outcome));
             old.drain_mesh(&mut |_| {});
         }
         let (answers, links, subscribed) = (&mut self.answers, &mut self.links, &mut self.subscribed);

@@ -1,11 +1,12 @@
-// The ops page: asks /api/state once a second and draws what it says. Nothing is kept but the last answer and
-// what rates need of the one before.
+// The ops page: asks /api/state once a second and draws what it says. Nothing is kept but the last few answers,
+// from which rates are made.
 
 const EVERY_MS = 1000;
 const ANSWER_MS = 4000;
 const EDGE = 16; // chunks along an island's side
 const STEPS = [1, 5, 20, 50, 100, 300]; // players in a chunk from which a colour begins
 const BUSIEST = 10;
+const RATES_OVER = 5; // answers over which CPU is averaged: nodes report theirs twice a second
 
 const byId = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
@@ -25,7 +26,7 @@ function setText(element, text) {
 
 // ---- contact with the server ----
 
-let before = null; // the last state and when it came
+let past = []; // the last states, the oldest first
 let lostSince = null;
 
 async function ask() {
@@ -50,7 +51,7 @@ async function step() {
     lostSince ??= new Date();
     const secs = Math.round((Date.now() - lostSince) / 1000);
     showContact("lost", `lost contact since ${clock(lostSince)}`);
-    const kept = before ? " What you see is from then." : "";
+    const kept = past.length ? " What you see is from then." : "";
     showNotice(`No answer from the server for ${secs} s; asking again each second.${kept}`);
   }
   setTimeout(step, EVERY_MS);
@@ -71,10 +72,10 @@ function showNotice(text) {
 // ---- the whole page ----
 
 function draw(state) {
-  const now = performance.now();
   // A server that was started anew counts from zero again.
-  const same = before && state.uptime_s >= before.state.uptime_s;
-  const rates = { last: same ? before.state : null, seconds: same ? (now - before.at) / 1000 : 0 };
+  if (past.length && state.uptime_s < past.at(-1).uptime_s) past = [];
+  const last = past[0];
+  const rates = { last, seconds: last ? state.uptime_s - last.uptime_s : 0 };
   byId("main").setAttribute("aria-busy", "false");
   setText(byId("role"), { up: "", allocator: "allocator", node: "node" }[state.role] ?? "");
   setText(byId("version"), `version ${state.version}`);
@@ -84,10 +85,10 @@ function draw(state) {
   drawNodes(state, rates);
   drawIslands(state);
   drawPlan(state);
-  before = { state, at: now };
+  past = [...past.slice(1 - RATES_OVER), state];
 }
 
-// CPU per second since the last state: cores.
+// CPU per second since an earlier state: cores.
 function cores(now, last, rates) {
   if (last === undefined || rates.seconds <= 0) return null;
   return Math.max(0, (now - last) / rates.seconds);
@@ -284,7 +285,7 @@ function drawCard(card) {
   setText(card.people, number.format(population));
   const below = population > 0 && population < minimum;
   const how = population >= cap ? "full" : population > design ? "above design" : below ? "below minimum" : "";
-  setText(card.peopleNote, `players${how ? `, ${how}` : ""}`);
+  setText(card.peopleNote, `${population === 1 ? "player" : "players"}${how ? `, ${how}` : ""}`);
   card.meter.className = `meter ${population >= cap ? "full" : population > design ? "above" : ""}`;
   for (const [name, value] of [["valuenow", Math.min(population, cap)], ["valuemax", cap], ["label", "population"],
     ["valuetext", `${population} players; minimum ${minimum}, design ${design}, cap ${cap}`]]) {

@@ -164,6 +164,8 @@ impl NodeCore {
         (session.place, session.chunk, session.slot) = (place, index, slot);
         session.interest = Interest::at(place);
         session.credit_ms = self.now_ms;
+        // Who waited to be let in had nothing to say; its silence counts from now on.
+        session.heard_ms = self.now_ms;
         self.sessions.inside += 1;
         if island.view(Some(Interest::at(place)), None) {
             self.peers.wants_changed = true;

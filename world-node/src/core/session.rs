@@ -55,7 +55,8 @@ pub(super) struct Session {
     pub told: Option<Interest>,
     pub skipping: bool,
     framer: Framer,
-    heard_ms: u64,
+    /// World milliseconds of the last bytes of the client, or of its entry.
+    pub heard_ms: u64,
     frames: usize,
     frames_ms: u64,
     /// Frames beyond a tick's share that it may still send, since it was not heard for long.

@@ -80,8 +80,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // A terminal that is gone needs nothing back.
-        let _ = self.terminal.show_cursor();
+        // A terminal that is gone needs nothing back. The cursor is shown again when `terminal` is dropped.
         let _ = ratatui::try_restore();
     }
 }

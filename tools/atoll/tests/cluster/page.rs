@@ -7,18 +7,13 @@ use crate::http::{get, sessions, state};
 use crate::players::Player;
 use crate::process::{Atoll, wait_for};
 
-/// The text of the first element with this id.
-fn text_of(dom: &str, id: &str) -> String {
+/// The text from the element with this id to the next end of `tag`.
+fn text_of(dom: &str, id: &str, tag: &str) -> String {
     let from = dom.split(&format!("id=\"{id}\"")).nth(1).unwrap_or_else(|| panic!("no {id} in\n{dom}"));
     let inner = from.split_once('>').unwrap().1;
-    let end =
-        inner.find("</tbody>").into_iter().chain(inner.find("</dl>")).chain(inner.find("</section>")).min();
-    let mut text = String::new();
-    for part in inner[..end.unwrap_or(inner.len())].split('<') {
-        text.push_str(part.split_once('>').map_or(part, |(_, rest)| rest));
-        text.push(' ');
-    }
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let end = inner.find(&format!("</{tag}>")).unwrap_or(inner.len());
+    let parts = inner[..end].split('<').map(|part| part.split_once('>').map_or(part, |(_, rest)| rest));
+    parts.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
 }
 
 #[test]
@@ -40,17 +35,17 @@ fn the_page_shows_islands_nodes_and_plan() {
     let dom = dom(page);
     assert!(dom.contains("data-contact=\"live\""), "{dom}");
     assert!(dom.contains("aria-busy=\"false\""), "{dom}");
-    let islands = text_of(&dom, "islands");
+    let islands = text_of(&dom, "islands", "section");
     assert!(islands.contains("Island 1") && islands.contains("Island 2"), "{islands}");
-    assert!(islands.contains("1 players, below minimum"), "{islands}");
+    assert!(islands.contains("1 player, below minimum"), "{islands}");
     assert!(islands.contains("settled · open · nodes 1, 2"), "{islands}");
     assert!(dom.contains("players in 1 of 256 chunks"), "{dom}");
-    let nodes = text_of(&dom, "nodes");
+    let nodes = text_of(&dom, "nodes", "tbody");
     for node in state(ready.admin())["nodes"].as_array().unwrap() {
         assert!(nodes.contains(node["address"].as_str().unwrap()), "{node} is not in {nodes}");
     }
     assert!(nodes.contains(" ms"), "{nodes}");
-    let plan = text_of(&dom, "plan");
+    let plan = text_of(&dom, "plan", "dl");
     assert!(plan.contains("policy nothing"), "{plan}");
     assert!(dom.contains("role=\"meter\"") && dom.contains("role=\"columnheader\""), "{dom}");
 }

@@ -10,7 +10,14 @@ use serde_json::Value;
 use crate::processes::Up;
 
 /// Runs a swarm in this process, in a crowd, and returns its report.
-pub(crate) fn swarm(target: &str, bots: u32, seconds: u32, never_read: u32, prefix: &str, json: &Path) -> Value {
+pub(crate) fn swarm(
+    target: &str,
+    bots: u32,
+    seconds: u32,
+    never_read: u32,
+    prefix: &str,
+    json: &Path,
+) -> Value {
     let json_text = json.to_str().expect("temporary paths are UTF-8");
     let line = format!(
         "loadtest swarm --target {target} --bots {bots} --seconds {seconds} --behaviour crowd --never-read {never_read} \

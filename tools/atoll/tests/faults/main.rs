@@ -22,7 +22,11 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Looks at `condition` until it gives something. Panics with what it last said when that takes too long.
-pub(crate) fn eventually<T>(what: &str, within: Duration, mut condition: impl FnMut() -> Result<T, String>) -> T {
+pub(crate) fn eventually<T>(
+    what: &str,
+    within: Duration,
+    mut condition: impl FnMut() -> Result<T, String>,
+) -> T {
     let until = Instant::now() + within;
     loop {
         match condition() {

@@ -97,7 +97,10 @@ fn a_killed_node_takes_only_its_own_players_with_it_and_may_come_back() {
     // Those who were thrown out come back under their names, as the same players.
     let mut inside = others.clone();
     for at in &own {
-        let (name, entity) = { let all = players.look(); (all[*at].name.clone(), all[*at].entity) };
+        let (name, entity) = {
+            let all = players.look();
+            (all[*at].name.clone(), all[*at].entity)
+        };
         let again = players.enter(town.cluster.join(), &name, false);
         assert_eq!(players.look()[again].entity, entity, "{name} is another player now");
         inside.push(again);

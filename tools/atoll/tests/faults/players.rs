@@ -107,9 +107,7 @@ impl Players {
             let wrong = watchers.iter().map(|index| &all[*index]).find(|watcher| watcher.seen() != wanted);
             match wrong {
                 None => Ok(()),
-                Some(watcher) => {
-                    Err(format!("{} sees {:?}, not {wanted:?}", watcher.name, watcher.seen()))
-                }
+                Some(watcher) => Err(format!("{} sees {:?}, not {wanted:?}", watcher.name, watcher.seen())),
             }
         });
     }

@@ -46,7 +46,11 @@ impl Process {
             }
         }
         let mut child = command
-            .args(["-c", &format!("ulimit -Sn {OPEN_FILES}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_atoll")])
+            .args([
+                "-c",
+                &format!("ulimit -Sn {OPEN_FILES}; exec \"$0\" \"$@\""),
+                env!("CARGO_BIN_EXE_atoll"),
+            ])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -164,8 +168,7 @@ impl Up {
     pub(crate) fn start() -> Self {
         let data = tempfile::tempdir().expect("a temporary folder");
         let folder = data.path().to_str().expect("temporary paths are UTF-8");
-        let arguments =
-            ["up", "--nodes", "3", "--port-base", "0", "--http", "127.0.0.1:0", "--data", folder];
+        let arguments = ["up", "--nodes", "3", "--port-base", "0", "--http", "127.0.0.1:0", "--data", folder];
         Self { process: Process::start(&arguments).ready(), _data: data }
     }
 
@@ -191,8 +194,7 @@ impl Cluster {
     pub(crate) fn start() -> Self {
         let redis = RedisServer::start();
         let store = redis.url();
-        let allocator =
-            ["allocator", "--store", &store, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+        let allocator = ["allocator", "--store", &store, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
         let allocator = Process::start(&allocator);
         let nodes: Vec<Process> = (1..=NODES).map(|number| start_node(&store, number)).collect();
         let nodes = nodes.into_iter().map(Process::ready).collect();
@@ -228,9 +230,9 @@ impl Cluster {
             let rows = state["nodes"].as_array().expect("nodes");
             let live: Vec<u64> =
                 rows.iter().filter(|n| n["alive"] == true).filter_map(|n| n["id"].as_u64()).collect();
-            let planned: Vec<u64> = state["islands"][0]["nodes"].as_array().map_or_else(Vec::new, |nodes| {
-                nodes.iter().filter_map(Value::as_u64).collect()
-            });
+            let planned: Vec<u64> = state["islands"][0]["nodes"]
+                .as_array()
+                .map_or_else(Vec::new, |nodes| nodes.iter().filter_map(Value::as_u64).collect());
             let served = wanted.iter().all(|node| planned.contains(node));
             if live == wanted && served { Ok(()) } else { Err(format!("live {live:?}, planned {planned:?}")) }
         });

@@ -91,8 +91,9 @@ impl Raw {
     }
 
     /// Waits until it is refused and the connection ended; returns why it was.
+    #[track_caller]
     pub(crate) fn refused(&mut self) -> RejectCode {
-        let body = self.wait_for(kind::REJECT).expect("refused with a reason");
+        let Ok(body) = self.wait_for(kind::REJECT) else { panic!("closed without a reason") };
         let code = refusal(&body);
         assert_eq!(self.answer(ANSWER_WAIT), Answer::Closed, "nothing comes behind {code:?}");
         code

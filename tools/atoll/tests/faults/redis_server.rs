@@ -22,7 +22,9 @@ impl RedisServer {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("these tests need redis-server 7 or newer on the PATH (Debian: apt-get install redis-server)");
+            .expect(
+                "these tests need redis-server 7 or newer on the PATH (Debian: apt-get install redis-server)",
+            );
         // The guard comes before anything that may fail, so that the child never outlives the test.
         let mut server = Self { child, folder };
         let stdout = server.child.stdout.take().expect("its output is piped");
