@@ -41,6 +41,7 @@ impl Nodes {
     ) -> Result<Arc<NodeHandle>, NodeError> {
         let node = options.node;
         let handle = Arc::new(world_node::shell::start(options, store, clock).await?);
+        tracing::info!(%node, address = handle.advertised(), source = handle.source().0, "node started");
         self.change(node, |slot| (slot.handle, slot.trouble) = (Some(Arc::clone(&handle)), None));
         Ok(handle)
     }

@@ -80,8 +80,11 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // A terminal that is gone needs nothing back. The cursor is shown again when `terminal` is dropped.
-        let _ = ratatui::try_restore();
+        // A panic has given it back already; once more would put the cursor into the panic's message. A terminal that
+        // is gone needs nothing back. The cursor is shown again when `terminal` is dropped.
+        if !std::thread::panicking() {
+            let _ = ratatui::try_restore();
+        }
     }
 }
 

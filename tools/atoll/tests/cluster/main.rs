@@ -9,5 +9,6 @@ mod page;
 mod players;
 mod process;
 mod redis;
+mod scripted;
 mod separate;
 mod up;

@@ -6,6 +6,7 @@ use crate::browser::{dom, picture};
 use crate::http::{get, sessions, state};
 use crate::players::Player;
 use crate::process::{Atoll, wait_for};
+use crate::scripted::serve;
 
 /// The text from the element with this id to the next end of `tag`.
 fn text_of(dom: &str, id: &str, tag: &str) -> String {
@@ -92,4 +93,52 @@ fn the_page_loads_nothing_from_elsewhere() {
             answer.head
         );
     }
+}
+
+const NODE: &str = r#"{"id":4,"address":"10.0.0.1:7004","sessions":7,"tick_ms":{"p50":60,"p99":120},"cpu_s":1,
+    "ghosts":3,"chunks_claimed":2,"alive":false}"#;
+
+fn state_of(fields: &str) -> String {
+    format!(r#"{{{fields}"server_cpu_s":1,"uptime_s":3,"tick_budget_ms":100,"role":"up","version":"0"}}"#)
+}
+
+#[test]
+fn the_page_says_that_a_server_is_starting() {
+    let page =
+        dom(&serve(|_| Some((503, r#"{"starting":"node 2: registering with the store"}"#.to_owned()))));
+    assert!(page.contains("data-contact=\"starting\""), "{page}");
+    assert!(page.contains("starting: node 2: registering with the store"), "{page}");
+}
+
+#[test]
+fn the_page_says_since_when_contact_is_lost_and_keeps_what_it_had() {
+    let page = dom(&serve(|asked| {
+        let islands = r#""islands":[],"queue":{"waiting":0},"plan":{"number":0,"reasons":[]},"#;
+        (asked < 2).then(|| (200, state_of(&format!("\"nodes\":[{NODE}],{islands}"))))
+    }));
+    assert!(page.contains("data-contact=\"lost\"") && page.contains("lost contact since "), "{page}");
+    assert!(page.contains("What you see is from then."), "{page}");
+    assert!(text_of(&page, "nodes", "tbody").starts_with("4 away 10.0.0.1:7004 7"), "{page}");
+    assert!(page.contains("There is no island yet"), "{page}");
+}
+
+#[test]
+fn the_page_of_a_lone_node_shows_what_the_node_knows() {
+    let page = dom(&serve(|_| Some((200, state_of(&format!("\"nodes\":[{NODE}],"))))));
+    assert!(page.contains("data-contact=\"live\""), "{page}");
+    let hidden = |id: &str| {
+        page.split(&format!("id=\"{id}\"")).nth(1).is_some_and(|rest| {
+            rest.split('>').next().is_some_and(|attributes| attributes.contains("hidden"))
+        })
+    };
+    assert!(hidden("islands-section") && hidden("plan-section") && !hidden("nodes-table"), "{page}");
+}
+
+#[test]
+fn what_a_hostile_node_calls_itself_stays_text() {
+    let page = dom(&serve(|_| {
+        let node = NODE.replace("10.0.0.1:7004", "<img src=x onerror=document.title='hit'>");
+        Some((200, state_of(&format!("\"nodes\":[{node}],"))))
+    }));
+    assert!(page.contains("&lt;img src=x") && !page.contains("<title>hit"), "{page}");
 }

@@ -84,6 +84,34 @@ fn a_newer_process_takes_a_nodes_place() {
 }
 
 #[test]
+fn a_cluster_without_a_node_ends() {
+    let (redis, folder) = (Redis::start(), tempfile::tempdir().unwrap());
+    let store = redis.url();
+    let mut cluster = Atoll::up(folder.path(), 2, &["--store", &store]);
+    let ready = cluster.ready();
+    let _first = node(folder.path(), &store, "1");
+    wait_for("the log to name the fenced node", || {
+        cluster.logged().contains("node 1 ended: a newer process took its place").then_some(())
+    });
+    assert_eq!(get(ready.admin(), "/readyz").status, 200, "the other node serves on");
+    let _second = node(folder.path(), &store, "2");
+    let logged = cluster.ends_with(1);
+    assert_eq!(errors(&logged), ["no node is left"]);
+}
+
+#[test]
+fn a_newer_allocator_takes_the_olders_place() {
+    let (redis, folder) = (Redis::start(), tempfile::tempdir().unwrap());
+    let mut older = allocator(folder.path(), &redis.url());
+    older.ready();
+    let mut newer = allocator(folder.path(), &redis.url());
+    newer.ready();
+    let logged = older.ends_with(1);
+    assert_eq!(errors(&logged), ["a newer allocator took this one's place"]);
+    newer.stops();
+}
+
+#[test]
 fn an_allocator_without_nodes_says_what_is_missing() {
     let (redis, folder) = (Redis::start(), tempfile::tempdir().unwrap());
     let mut seats = allocator(folder.path(), &redis.url());

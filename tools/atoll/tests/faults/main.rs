@@ -4,6 +4,7 @@
 //! * [`crowd`]: everybody sees everybody, whoever doesn't read harms nobody;
 //! * [`nodes`]: a node stops, dies, comes back, leaves; the others' clients don't notice;
 //! * [`hostile`]: what strangers send to doors, nodes and the channel, while good players go on;
+//! * [`store`]: the store is away for a while;
 //! * [`tickets`]: one ticket, one entry; one name, one session.
 
 mod crowd;
@@ -14,7 +15,9 @@ mod players;
 mod processes;
 mod raw;
 mod redis_server;
+mod store;
 mod tickets;
+mod town;
 
 use std::time::{Duration, Instant};
 

@@ -7,45 +7,15 @@ use chunk_sync::client::{ClientEvent, EndReason};
 use chunk_sync::wire::RejectCode;
 use rustix::process::Signal;
 
-use crate::players::Players;
-use crate::processes::{Cluster, NODES};
+use crate::town::{SETTLE, Town};
 use crate::{eventually, raw, throughout};
 
 /// How long a node is stopped.
 const STOPPED: Duration = Duration::from_secs(10);
 /// How soon players of a silent node are to vanish: they are hidden after 1.5 s.
 const VANISH: Duration = Duration::from_secs(4);
-/// How soon everything is to be right again after the last fault: links, rosters, a keyframe.
-const SETTLE: Duration = Duration::from_secs(10);
 /// How long a later look is taken, that nothing goes wrong after all.
 const WATCH: Duration = Duration::from_secs(3);
-
-/// A cluster with players on every node, every other one walking, all of whom see each other.
-struct Town {
-    cluster: Cluster,
-    players: Players,
-    all: Vec<usize>,
-}
-
-impl Town {
-    fn start() -> Self {
-        let cluster = Cluster::start();
-        let players = Players::new();
-        let enter = |n| players.enter(cluster.join(), &format!("townsman-{n}"), n / NODES % 2 == 0);
-        let all: Vec<usize> = (0..4 * NODES).map(enter).collect();
-        for node in 1..=NODES as u32 {
-            assert!(players.of_node(node).len() >= 2, "players are spread over the nodes");
-        }
-        players.await_seen(&all, &all, SETTLE);
-        players.are_well(&all);
-        Self { cluster, players, all }
-    }
-
-    /// The players of a node, and all others.
-    fn split(&self, node: u32) -> (Vec<usize>, Vec<usize>) {
-        (self.players.of_node(node), self.players.not_of_node(node))
-    }
-}
 
 #[test]
 fn a_node_that_was_stopped_goes_on_where_it_was() {

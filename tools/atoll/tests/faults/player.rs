@@ -73,7 +73,9 @@ impl Player {
 
     /// What went wrong since it got in, if anything.
     pub(crate) fn trouble(&self) -> Option<&ClientEvent> {
-        self.events.iter().find(|event| !matches!(event, ClientEvent::Entered(_) | ClientEvent::Corrected(_)))
+        let entered = self.events.iter().rposition(|event| matches!(event, ClientEvent::Entered(_)));
+        let since = &self.events[entered.map_or(0, |at| at + 1)..];
+        since.iter().find(|event| !matches!(event, ClientEvent::Corrected(_)))
     }
 
     /// Does everything that can be done now.

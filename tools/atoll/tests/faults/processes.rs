@@ -152,7 +152,7 @@ impl Drop for Process {
         if std::thread::panicking() {
             let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
             let lines = log.iter().map(String::as_str).collect::<Vec<_>>().join("\n  ");
-            println!("--- {} said:\n  {lines}", self.what);
+            eprintln!("--- {} said:\n  {lines}", self.what);
         }
     }
 }
@@ -211,6 +211,11 @@ impl Cluster {
     /// A node by its number.
     pub(crate) fn node(&self, number: usize) -> &Process {
         &self.nodes[number - 1]
+    }
+
+    /// What they all share.
+    pub(crate) fn store(&self) -> &RedisServer {
+        &self.redis
     }
 
     /// A node by its number.

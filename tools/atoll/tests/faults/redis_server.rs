@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// A running redis-server.
@@ -36,6 +37,11 @@ impl RedisServer {
         // Keeps its output from filling the pipe.
         std::thread::spawn(move || lines.for_each(drop));
         server
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it is there");
     }
 
     /// What `--store` takes.
