@@ -46,8 +46,9 @@ pub const HOLD_SLACK_MS: u64 = 5_000;
 /// How often a hold that can't end yet is looked at again.
 pub const HOLD_RECHECK_MS: u64 = 1_000;
 
-/// Islands that exist at most, whatever the policy says.
-pub const ISLANDS_MAX: u32 = 256;
+/// Islands that exist at most, whatever the policy says. Every node serves every island for now, and takes up to three
+/// streams of each of an island's chunks.
+pub const ISLANDS_MAX: u32 = 20;
 /// Largest cap of an island.
 pub const CAP_MAX: u32 = 100_000;
 /// Nodes that the plan lists for one island.
@@ -86,6 +87,9 @@ pub const SHUTDOWN_MS: u64 = 3_000;
 /// Most bytes of an island in a plan: keys and numbers, then five bytes a node.
 const PLAN_ISLAND_BYTES_MAX: usize = 64 + 5 * PLAN_NODES_MAX;
 
+const _: () = assert!(
+    ISLANDS_MAX as usize * chunk_sync::limits::ISLAND_CHUNKS * 3 <= chunk_sync_io::mesh::limits::TOPICS_MAX
+);
 const _: () = {
     assert!(AUTHORITY_MS >= 2 * REGISTRY_EVERY_MS && AUTHORITY_MS < ALLOCATOR_LEASE_MS);
     assert!(FIRST_CENSUS_MS < JOIN_WAIT_MS);

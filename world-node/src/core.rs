@@ -111,6 +111,7 @@ impl NodeCore {
         if self.now.0.is_multiple_of(10) {
             self.drop_silent();
         }
+        self.drop_slow();
         self.take_news();
         self.tend_register();
         self.tend_peers();
@@ -144,6 +145,7 @@ impl NodeCore {
     pub fn send_out(&mut self, now_ms: u64, clients: &mut dyn ClientSink) {
         if now_ms.saturating_sub(self.now_ms) > PAUSE_MS_MAX {
             // Stopped between the halves: what is left of this tick is as old as the rest.
+            self.now_ms = now_ms;
             self.revalidate();
         }
         self.fan_out(clients);

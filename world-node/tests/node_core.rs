@@ -168,7 +168,8 @@ fn tickets_are_checked_and_good_for_one_entry() {
     assert_eq!(code(&town, 0, 2), Some(RejectCode::TicketUsed));
     assert_eq!(code(&town, 0, 3), Some(RejectCode::TicketForged));
     assert_eq!(code(&town, 0, 4), Some(RejectCode::TicketExpired));
-    assert_eq!(code(&town, 0, 5), Some(RejectCode::TicketElsewhere));
+    // The ticket is good here, so the allocator knows a plan that this node has yet to read.
+    assert_eq!(code(&town, 0, 5), Some(RejectCode::Busy));
     assert!(town.seen(0, 2).closed && town.seen(0, 3).closed);
     assert_eq!(town.nodes[0].core.sessions(), 1);
 }
@@ -396,4 +397,108 @@ fn a_store_that_is_away_refuses_entry_and_closes_nobody() {
     town.send(0, 1, &step.frame()[7..]);
     town.run(1);
     assert_eq!(town.seen(0, 1).ack, 1);
+}
+
+#[test]
+fn dropping_a_slow_client_disturbs_nobody_who_joins_in_that_tick() {
+    let mut town = Town::new(1);
+    for conn in 1..=20 {
+        town.enter(0, conn, u64::from(conn));
+    }
+    town.run(5);
+    town.nodes[0].clients.seen.get_mut(&1).unwrap().stuck = true;
+    let mut next = 21;
+    // Somebody with a higher number enters in every tick around the drop, and follows the streams from then on.
+    for tick in 0..CLIENT_STALLED_MS_MAX / TICK_MS + 30 {
+        for conn in 1..next {
+            if !town.seen(0, conn).closed && tick % 10 == 0 {
+                town.send(0, conn, &frame(kind::PING, b""));
+            }
+        }
+        if tick + 40 > CLIENT_STALLED_MS_MAX / TICK_MS {
+            town.enter(0, next, u64::from(next));
+            next += 1;
+        }
+        town.run(1);
+    }
+    assert!(town.seen(0, 1).closed);
+    let all: BTreeSet<u64> = (2..u64::from(next)).collect();
+    town.run(3);
+    for conn in 2..next {
+        assert_eq!(town.seen(0, conn).players(), all, "what {conn} sees");
+    }
+}
+
+#[test]
+fn a_registration_whose_answer_was_lost_serves_all_the_same() {
+    use chunk_sync::store::MemoryFault;
+    let mut town = Town::new(1);
+    town.store.set_fault(MemoryFault::LosesAnswers);
+    town.start(2, 2);
+    town.run(1);
+    town.store.set_fault(MemoryFault::None);
+    town.run(20);
+    assert_eq!(town.nodes[1].core.standing(), Standing::Serving);
+}
+
+#[test]
+fn bytes_that_never_make_a_frame_are_silence() {
+    let mut town = Town::new(1);
+    town.enter(0, 1, 1);
+    town.run(5);
+    town.send(0, 1, &[0, 0, 0xff, 0]);
+    for _ in 0..SILENT_MS_MAX / 1_000 + 2 {
+        town.send(0, 1, &[kind::PING]);
+        town.run(10);
+    }
+    assert_eq!(code(&town, 0, 1), Some(RejectCode::Silent));
+}
+
+#[test]
+fn a_node_that_may_not_speak_for_long_keeps_its_clients_and_little_else() {
+    use chunk_sync::store::MemoryFault;
+    let mut town = Town::new(2);
+    for conn in 1..=30 {
+        town.enter(conn as usize % 2, conn, u64::from(conn));
+    }
+    town.run(20);
+    let places: Vec<Place> = (1..=30u32).map(|c| town.place(c as usize % 2, c)).collect();
+    // Node 0 sleeps and wakes to a store that is away.
+    town.now_ms += 3_000;
+    town.store.set_fault(MemoryFault::Away);
+    for sequence in 1..1_500u16 {
+        for conn in 1..=30u32 {
+            let mut place = places[conn as usize - 1];
+            place.x += i32::from(sequence % 2) * 32;
+            town.walk(conn as usize % 2, conn, sequence, place);
+        }
+        town.run(1);
+    }
+    assert_eq!(town.nodes[0].core.standing(), Standing::Revalidating);
+    town.store.set_fault(MemoryFault::None);
+    town.run(30);
+    assert_eq!(town.nodes[0].core.standing(), Standing::Serving);
+    let all: BTreeSet<u64> = (1..=30).collect();
+    for conn in 1..=30u32 {
+        assert_eq!(town.seen(conn as usize % 2, conn).players(), all, "what {conn} sees");
+        assert!(!town.seen(conn as usize % 2, conn).closed);
+    }
+}
+
+#[test]
+fn an_answer_of_the_store_belongs_to_the_connection_that_asked() {
+    let mut town = Town::new(1);
+    let first = town.ticket(1, "mara").sign(&key());
+    let second = town.ticket(1, "mara").sign(&key());
+    town.hello(0, 1, &first);
+    // The connection ends before the store has answered, and its number is used again by the same player.
+    let now_ms = town.now_ms;
+    town.nodes[0].core.handle_client_closed(chunk_sync::ids::ConnId(1), now_ms);
+    town.hello(0, 1, &second);
+    town.run(5);
+    assert!(town.seen(0, 1).welcome.as_ref().is_some_and(|w| w.epoch > 0));
+    town.hello(0, 2, &second);
+    town.run(5);
+    assert_eq!(code(&town, 0, 2), Some(RejectCode::TicketUsed));
+    assert_eq!(town.nodes[0].core.sessions(), 1);
 }

@@ -148,6 +148,10 @@ impl StoreHandle {
 
 impl Shared {
     async fn call(&self, op: StoreOp, permit: OwnedSemaphorePermit) -> StoreAnswer {
+        let link = match &self.backend {
+            Backend::Redis(redis) => redis.newest_link(),
+            Backend::Embedded(_) => None,
+        };
         let answer = async {
             match &self.backend {
                 Backend::Embedded(embedded) => embedded.call(op, permit).await,
@@ -157,8 +161,8 @@ impl Shared {
         match tokio::time::timeout(self.call_wait, answer).await {
             Ok(answer) => answer,
             Err(_) => {
-                if let Backend::Redis(redis) = &self.backend {
-                    redis.suspect();
+                if let (Backend::Redis(redis), Some(link)) = (&self.backend, link) {
+                    redis.suspect(link);
                 }
                 StoreAnswer::Failed(StoreFault::TimedOut)
             }

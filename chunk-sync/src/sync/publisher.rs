@@ -182,7 +182,9 @@ impl Publisher {
     /// that other members would drop it.
     pub fn roster_snapshot(&mut self, now: Tick) -> Bytes {
         match &self.cached_roster {
-            Some((number, made, bytes)) if *number == self.roster && now.since(*made) < FRAME_AGE_TICKS_MAX / 2 => {
+            Some((number, made, bytes))
+                if *number == self.roster && now.since(*made) < FRAME_AGE_TICKS_MAX / 2 =>
+            {
                 bytes.clone()
             }
             _ => {

@@ -2,16 +2,16 @@
 //! sockets, a bounded inbox from each member, answers of the store. Ticked by the cluster.
 
 use super::events::WireNo;
-use super::limits::INBOX_BYTES_MAX;
+use super::limits::{HIDDEN_MS_MAX, INBOX_BYTES_MAX};
 use super::sockets::Sockets;
 use bytes::Bytes;
 use chunk_sync::ids::{ConnId, EntityId, Epoch, IslandId, Source};
-use chunk_sync::limits::{CLIENT_READ_BYTES_PER_TICK_MAX, HELLO_BYTES_MAX};
+use chunk_sync::limits::{CLIENT_READ_BYTES_PER_TICK_MAX, HELLO_BYTES_MAX, PAUSE_MS_MAX};
 use chunk_sync::mesh_wire::{Heartbeat, Topic, TopicBytes, Want, decode};
 use chunk_sync::place::{ChunkPos, Pose};
 use chunk_sync::store::{StoreAnswer, StoreOp};
 use chunk_sync::wire::{LENGTH_BYTES, kind};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use world_node::core::NodeCore;
 use world_node::core::ports::{MeshCommand, RequestId, Standing};
 
@@ -53,6 +53,12 @@ pub(super) struct Host {
     answers: VecDeque<(RequestId, StoreAnswer)>,
     /// Messages of others that found the inbox full.
     pub dropped: u64,
+    /// When it last stepped, by its clock.
+    stepped_ms: Option<u64>,
+    /// It woke late and has yet to ask the store who it is.
+    unsure: bool,
+    /// When it last took something of each source, or was excused from listening.
+    heard_ms: BTreeMap<Source, u64>,
 }
 
 /// What the first half of a tick led to.
@@ -76,6 +82,9 @@ impl Host {
             inboxes: BTreeMap::new(),
             answers: VecDeque::new(),
             dropped: 0,
+            stepped_ms: None,
+            unsure: false,
+            heard_ms: BTreeMap::new(),
         }
     }
 
@@ -117,6 +126,7 @@ impl Host {
 
     /// The first half of a tick: takes everything in, steps the world, gives out what others are to have.
     pub(super) fn step(&mut self, now_ms: u64) -> Stepped {
+        self.wake(now_ms);
         self.sockets.begin_tick(now_ms);
         self.take_connections(now_ms);
         for conn in (0..self.sockets.numbers()).map(ConnId) {
@@ -167,12 +177,27 @@ impl Host {
                 self.core.standing()
             ));
         }
+        if let Some(stale) = self.stale_ghost(now_ms) {
+            return Some(stale);
+        }
         let twice = self.owned.windows(2).find(|pair| pair[0].entity == pair[1].entity)?;
         Some(format!("it owns entity {} twice: {twice:?}", twice[0].entity))
     }
 
+    /// Notes whether it was away for longer than it may without asking, and forgives the others that silence.
+    fn wake(&mut self, now_ms: u64) {
+        let away_ms = self.stepped_ms.replace(now_ms).map_or(0, |before| now_ms.saturating_sub(before));
+        self.unsure = away_ms > PAUSE_MS_MAX;
+        if self.unsure {
+            self.heard_ms.clear();
+        }
+    }
+
     fn read_mesh(&mut self, now_ms: u64) {
         for (peer, inbox) in &mut self.inboxes {
+            if !inbox.messages.is_empty() {
+                self.heard_ms.insert(*peer, now_ms);
+            }
             inbox.bytes = 0;
             for (topic, body) in inbox.messages.drain(..) {
                 self.core.handle_mesh(*peer, &topic, body, now_ms);
@@ -180,9 +205,26 @@ impl Host {
         }
     }
 
-    /// Whether it may show nothing to anybody.
+    /// Whether it may show nothing to anybody: it is not this node's turn, or it has just woken and can't know.
     fn is_mute(&self) -> bool {
-        matches!(self.core.standing(), Standing::Fenced | Standing::Revalidating | Standing::Starting)
+        self.unsure
+            || matches!(self.core.standing(), Standing::Fenced | Standing::Revalidating | Standing::Starting)
+    }
+
+    /// A source that fell silent long ago and whose ghosts are shown all the same.
+    fn stale_ghost(&mut self, now_ms: u64) -> Option<String> {
+        if self.core.standing() != Standing::Serving {
+            // Whoever asks the store who it is forgives the others once more when the answer comes.
+            self.heard_ms.clear();
+            return None;
+        }
+        let sources: BTreeSet<Source> = self.core.shown().map(|(_, _, source, ..)| source).collect();
+        sources.into_iter().find_map(|source| {
+            let heard_ms = *self.heard_ms.entry(source).or_insert(now_ms);
+            let silent_ms = now_ms - heard_ms.min(now_ms);
+            (silent_ms > HIDDEN_MS_MAX)
+                .then(|| format!("it shows ghosts of {source}, silent for {silent_ms} ms"))
+        })
     }
 
     /// Listens in on what the node says.

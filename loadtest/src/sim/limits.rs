@@ -29,6 +29,8 @@ pub const LOOK_EVERY_MS: u64 = 500;
 pub const DOUBLE_MS_MAX: u64 = 1_000;
 /// How long an entity may be listed in two epochs: until a dead source's ghosts are hidden, and the way to a client.
 pub const SUPERSEDED_MS_MAX: u64 = GHOST_HIDE_MS + 1_500;
+/// How long a source may be silent until its ghosts are hidden for sure: the limit, and two ticks to notice.
+pub const HIDDEN_MS_MAX: u64 = GHOST_HIDE_MS + 2 * TICK_MS;
 
 /// Bytes of one client connection that are under way at once.
 pub const WINDOW_BYTES: usize = 16 * 1024;

@@ -233,6 +233,6 @@ fn nobody_is_ever_above_the_cap() {
         }
     }
     println!("{entered} sessions, {old_tickets} tickets of succeeded allocators");
-    let tested = entered > SEEDS * 100 && old_tickets > 0;
+    let tested = entered > SEEDS * 50 && old_tickets > 0;
     assert!(alone.is_some() || tested, "{entered} sessions, {old_tickets} tickets: nothing was tested");
 }

@@ -225,7 +225,9 @@ impl Cluster {
         let Some(fake) = self.nodes.get_mut(&node).filter(|fake| fake.runs && fake.awake) else {
             return false;
         };
-        let Ok(ticket) = Ticket::check(&seat.ticket, &[self.key.clone()], self.now_ms, NodeId(node)) else {
+        let Ok(ticket) =
+            Ticket::check(&seat.ticket, std::slice::from_ref(&self.key), self.now_ms, NodeId(node))
+        else {
             return false;
         };
         let used = self.used.entry(ticket.player).or_default();

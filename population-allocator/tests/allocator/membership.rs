@@ -14,7 +14,7 @@ use population_allocator::limits::{FIRST_CENSUS_MS, REGISTRY_EVERY_MS};
 
 fn number(cluster: &Cluster, seat: &chunk_sync::wire::Seat) -> u64 {
     let node = NodeId(first_node(seat));
-    Ticket::check(&seat.ticket, &[cluster.key.clone()], cluster.now_ms, node).unwrap().number
+    Ticket::check(&seat.ticket, std::slice::from_ref(&cluster.key), cluster.now_ms, node).unwrap().number
 }
 
 #[test]

@@ -59,7 +59,8 @@ fn tickets_are_good_at_the_nodes_that_they_list() {
     let seat = cluster.seat("Mara_1");
     assert_eq!(seat.nodes, ["node1:7000", "node2:7000", "node3:7000"]);
     assert_eq!((seat.protocol, seat.ticket_ms), (1, TICKET_MS));
-    let ticket = Ticket::check(&seat.ticket, &[cluster.key.clone()], cluster.now_ms, NodeId(3)).unwrap();
+    let ticket =
+        Ticket::check(&seat.ticket, std::slice::from_ref(&cluster.key), cluster.now_ms, NodeId(3)).unwrap();
     assert_eq!(
         (ticket.player.0, ticket.island.0, ticket.name.as_str()),
         (seat.player, seat.island, "Mara_1")

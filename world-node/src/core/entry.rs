@@ -26,15 +26,15 @@ impl NodeCore {
     pub fn handle_hello(&mut self, conn: ConnId, body: &[u8], now_ms: u64) {
         match self.check_hello(body) {
             Ok((ticket, island, land, protocol)) => {
-                let player = ticket.player;
+                let (player, number) = (ticket.player, ticket.number);
                 self.sessions.insert(conn, Session::new(ticket, island, land, protocol, now_ms));
-                self.store.load(Ask::Player(conn, player), PartitionKey::player(player));
+                self.store.load(Ask::Player(conn, player, number), PartitionKey::player(player));
             }
             Err(code) => self.reject(conn, code),
         }
     }
 
-    fn check_hello(&self, body: &[u8]) -> Result<(Ticket, usize, bool, u16), RejectCode> {
+    fn check_hello(&mut self, body: &[u8]) -> Result<(Ticket, usize, bool, u16), RejectCode> {
         match self.standing {
             Standing::Serving => (),
             Standing::Starting | Standing::Revalidating => return Err(RejectCode::Busy),
@@ -55,17 +55,18 @@ impl NodeCore {
                     TicketError::Elsewhere => RejectCode::TicketElsewhere,
                 }
             })?;
-        let island = self.island_at(ticket.island).ok_or(RejectCode::TicketElsewhere)?;
+        let Some(island) = self.island_at(ticket.island) else {
+            // The allocator knows a newer plan than this node.
+            self.register.read_now();
+            return Err(RejectCode::Busy);
+        };
         Ok((ticket, island, hello.features.iter().any(|f| f == FEATURE_LAND), protocol))
     }
 
     /// The player's partition came: commit to the session, or say why not.
-    pub(super) fn player_loaded(&mut self, conn: ConnId, player: PlayerId, answer: StoreAnswer) {
-        let Some(session) =
-            self.sessions.get_mut(conn).filter(|s| s.stage == Stage::Taking && s.player == player)
-        else {
-            return;
-        };
+    pub(super) fn player_loaded(&mut self, conn: ConnId, entry: (PlayerId, u64), answer: StoreAnswer) {
+        let Some(session) = self.sessions.get_mut(conn).filter(|s| s.is_taking(entry)) else { return };
+        let player = entry.0;
         let StoreAnswer::Loaded(view) = answer else { return self.end(conn, Some(RejectCode::StoreAway)) };
         if view.epoch(EPOCH_TICKET) >= session.ticket_number {
             return self.end(conn, Some(RejectCode::TicketUsed));
@@ -78,32 +79,35 @@ impl NodeCore {
             epoch: session.epoch,
             island: self.islands[session.island].id,
         };
-        let older = view.doc(DOC_SESSION).and_then(|doc| decode::<SessionRecord>(doc)).map(|record| record.source);
+        let older =
+            view.doc(DOC_SESSION).and_then(|doc| decode::<SessionRecord>(doc)).map(|record| record.source);
         let older = older.filter(|source| *source != self.config.source);
-        self.store.commit(Ask::TakeSession(conn, player, older), PartitionKey::player(player), |commit| {
-            let commit = commit
-                .put(DOC_SESSION, encode(&record))
-                .epoch(EpochStep::Raise { name: EPOCH_TICKET.into(), to: number })
-                .epoch(EpochStep::Raise { name: EPOCH_SESSION.into(), to: epoch });
-            match view.cas(DOC_SESSION) {
-                Some(cas) => commit.expect(DOC_SESSION, cas),
-                None => commit.absent(DOC_SESSION),
-            }
-        });
+        self.store.commit(
+            Ask::TakeSession(conn, player, number, older),
+            PartitionKey::player(player),
+            |commit| {
+                let commit = commit
+                    .put(DOC_SESSION, encode(&record))
+                    .epoch(EpochStep::Raise { name: EPOCH_TICKET.into(), to: number })
+                    .epoch(EpochStep::Raise { name: EPOCH_SESSION.into(), to: epoch });
+                match view.cas(DOC_SESSION) {
+                    Some(cas) => commit.expect(DOC_SESSION, cas),
+                    None => commit.absent(DOC_SESSION),
+                }
+            },
+        );
     }
 
     /// The commit came back: the session is this node's, or somebody was faster.
     pub(super) fn session_taken(
         &mut self,
         conn: ConnId,
-        player: PlayerId,
+        entry: (PlayerId, u64),
         older: Option<Source>,
         answer: StoreAnswer,
     ) {
-        let Some(session) = self.sessions.get_mut(conn).filter(|s| s.stage == Stage::Taking && s.player == player)
-        else {
-            return;
-        };
+        let Some(session) = self.sessions.get_mut(conn).filter(|s| s.is_taking(entry)) else { return };
+        let player = entry.0;
         match answer {
             StoreAnswer::Committed(CommitOutcome::Done { .. }) => {
                 session.stage = Stage::Waiting;
@@ -113,8 +117,11 @@ impl NodeCore {
                     let took = Direct::Took { from: self.config.source, player, epoch };
                     self.say_direct(Topic::Direct(older), &took);
                 }
-                if let Some(older) = self.sessions.of_player(player) {
-                    self.end(older, Some(RejectCode::Replaced));
+                if let Some(other) = self.sessions.of_player(player) {
+                    if self.sessions.get(other).is_some_and(|s| s.epoch > epoch) {
+                        return self.end(conn, Some(RejectCode::Replaced));
+                    }
+                    self.end(other, Some(RejectCode::Replaced));
                 }
                 self.sessions.set_player(player, conn);
                 self.sessions.waiting.push_back(conn);
@@ -126,7 +133,7 @@ impl NodeCore {
             }
             StoreAnswer::Committed(CommitOutcome::Refused(_)) if session.retries < TAKE_RETRIES_MAX => {
                 session.retries += 1;
-                self.store.load(Ask::Player(conn, player), PartitionKey::player(player));
+                self.store.load(Ask::Player(conn, player, entry.1), PartitionKey::player(player));
             }
             StoreAnswer::Committed(_) => self.end(conn, Some(RejectCode::Busy)),
             _ => self.end(conn, Some(RejectCode::StoreAway)),
@@ -200,9 +207,10 @@ impl NodeCore {
     }
 
     /// A session's partition came: if somebody else holds it now, ours ends.
-    pub(super) fn session_checked(&mut self, conn: ConnId, player: PlayerId, answer: StoreAnswer) {
+    pub(super) fn session_checked(&mut self, conn: ConnId, entry: (PlayerId, u64), answer: StoreAnswer) {
         let StoreAnswer::Loaded(view) = answer else { return };
-        let Some(session) = self.sessions.get(conn).filter(|s| s.player == player) else { return };
+        let inside = self.sessions.get(conn).filter(|s| s.stage == Stage::Inside);
+        let Some(session) = inside.filter(|s| (s.player, s.ticket_number) == entry) else { return };
         if view.epoch(EPOCH_SESSION) > u64::from(session.epoch.0) {
             self.end(conn, Some(RejectCode::Replaced));
         }

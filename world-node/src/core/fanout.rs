@@ -8,10 +8,17 @@ use chunk_sync::ids::ConnId;
 use chunk_sync::interest::{Change, Interest};
 use chunk_sync::limits::*;
 use chunk_sync::place::ChunkPos;
-use chunk_sync::wire::{RejectCode, TICK_HEADER_BYTES_MAX, TickHeader, land_frame};
+use chunk_sync::wire::{TICK_HEADER_BYTES_MAX, TickHeader, land_frame};
 
 /// Blocks of one tick frame; more go into another frame of the same tick.
 const FRAME_BLOCK_BYTES_MAX: usize = SERVER_FRAME_BYTES_MAX - 64;
+
+/// Bytes of others' blocks that an island keeps for its clients while the node may not speak.
+const WAITING_BLOCK_BYTES_MAX: usize = 256 * 1024;
+const _: () = assert!(
+    WAITING_BLOCK_BYTES_MAX * 2 < FRAME_BLOCK_BYTES_MAX,
+    "what waited fits a frame with a tick's more"
+);
 
 /// What a client is due.
 enum Due {
@@ -36,17 +43,36 @@ impl NodeCore {
         if self.standing == Standing::Serving {
             let mut join_bytes = JOIN_BYTES_PER_TICK_MAX;
             let mut parts = Vec::new();
-            for conn in (0..self.sessions.conns()).map(ConnId) {
-                self.serve_client(conn, clients, &mut join_bytes, &mut parts);
+            // Snapshots begin with whom the last tick's budget didn't reach, so that everybody's turn comes.
+            let (conns, first) = (self.sessions.conns(), self.sessions.first_served);
+            for conn in (first.min(conns)..conns).chain(0..first.min(conns)) {
+                let had = join_bytes;
+                self.serve_client(ConnId(conn), clients, &mut join_bytes, &mut parts);
+                if had > 0 && join_bytes == 0 {
+                    self.sessions.first_served = conn + 1;
+                }
             }
             for (conn, frame) in std::mem::take(&mut self.sessions.mails) {
                 clients.send(conn, &frame, &[]);
             }
             self.islands.iter_mut().for_each(super::island::Island::end_tick);
+        } else {
+            self.bound_waiting_blocks();
         }
         for conn in std::mem::take(&mut self.sessions.closing) {
             clients.close(conn);
             self.sessions.remove(conn);
+        }
+    }
+
+    /// Others' blocks pile up while this node may not speak. Past a limit they are dropped, and the clients of that
+    /// island get snapshots once it may.
+    fn bound_waiting_blocks(&mut self) {
+        for (at, island) in self.islands.iter_mut().enumerate() {
+            if island.waiting_bytes() > WAITING_BLOCK_BYTES_MAX {
+                island.end_tick();
+                self.sessions.forget_told(at);
+            }
         }
     }
 
@@ -93,7 +119,8 @@ impl NodeCore {
         let mut header = TickHeader { tick: self.now.0 as u32, ack: session.ack, ..TickHeader::default() };
         match due {
             Due::Nothing => return,
-            Due::TooSlow => return self.end(conn, Some(RejectCode::TooSlow)),
+            // Not now: between publishing and the last client nothing of this node's may change.
+            Due::TooSlow => return self.sessions.too_slow.push(conn),
             Due::Follow => {
                 let bundle = island.bundle(session.interest.centre);
                 if bundle.is_empty() && session.ack == session.ack_sent && session.correction.is_none() {

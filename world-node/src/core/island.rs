@@ -200,6 +200,11 @@ impl Island {
         bundle
     }
 
+    /// Bytes of blocks that no client got yet.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.chunks.iter().flat_map(|c| &c.blocks).map(|(_, bytes)| bytes.len()).sum()
+    }
+
     /// Forgets this tick's blocks.
     pub(super) fn end_tick(&mut self) {
         for index in self.bundled.drain(..) {

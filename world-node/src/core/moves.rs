@@ -1,6 +1,7 @@
 //! Walking: checks each step of a client (speed, land), applies the good ones, puts the others back.
 
 use super::NodeCore;
+use super::ports::Standing;
 use super::session::Stage;
 use chunk_sync::ids::ConnId;
 use chunk_sync::limits::{QUANTA_PER_M, WALK_MM_PER_S, WALK_SAVED_MS_MAX, WALK_TOLERANCE_PERCENT};
@@ -83,6 +84,10 @@ impl NodeCore {
 
     /// Phase 2: every player that stepped stands where it went.
     pub(super) fn apply_moves(&mut self) {
+        if self.standing != Standing::Serving {
+            // They wait, each player's newest one, until the node may speak again.
+            return;
+        }
         for conn in std::mem::take(&mut self.sessions.stepped) {
             let Some(session) = self.sessions.get_mut(conn) else { continue };
             session.moved = false;

@@ -7,13 +7,19 @@ use bytes::Bytes;
 use chunk_sync::blocks::{EntityKind, StreamId, split_block};
 use chunk_sync::ids::{EntityId, Epoch, IslandId, PlayerId, Source};
 use chunk_sync::limits::*;
-use chunk_sync::mesh_wire::{ClaimNotice, CreatureState, Direct, Heartbeat, Newest, Topic, Want, decode, encode};
+use chunk_sync::mesh_wire::{
+    ClaimNotice, CreatureState, Direct, Heartbeat, Newest, Topic, Want, decode, encode,
+};
 use chunk_sync::place::ChunkPos;
 use chunk_sync::sync::{Follower, Verdict};
 use chunk_sync::time::Tick;
 
-/// Ticks for which a change is restated in heartbeats.
-const RESTATE_TICKS: u64 = 10;
+/// Ticks for which a change is restated in heartbeats: longer than a source may be unheard without being hidden, so
+/// that whoever missed the change hears of it or starts anew.
+const RESTATE_TICKS: u64 = 20;
+const _: () = assert!((RESTATE_TICKS - 2 * HEARTBEAT_EVERY_TICKS) * TICK_MS > GHOST_HIDE_MS);
+/// Entries of a heartbeat's wants.
+const WANTS_MAX: usize = 64 * ISLAND_CHUNKS;
 
 /// Another node.
 pub(super) struct Peer {
@@ -263,7 +269,9 @@ impl NodeCore {
             Ok(Verdict::Gap(_)) => self.counters.gaps += 1,
             Err(_) => return None,
         }
-        let entered = entered.into_iter().map(|(entity, epoch, kind)| News::Entered(island, index, entity, epoch, kind));
+        let entered = entered
+            .into_iter()
+            .map(|(entity, epoch, kind)| News::Entered(island, index, entity, epoch, kind));
         self.peers.news.extend(entered.map(|news| (peer, news)));
         Some(())
     }
@@ -273,7 +281,9 @@ impl NodeCore {
         let mut all = std::mem::take(&mut self.peers.news);
         for (from, news) in all.drain(..) {
             match news {
-                News::Entered(.., entity, epoch, EntityKind::Player) => self.fence_player(PlayerId(entity.0), epoch),
+                News::Entered(.., entity, epoch, EntityKind::Player) => {
+                    self.fence_player(PlayerId(entity.0), epoch)
+                }
                 News::Entered(island, index, entity, epoch, EntityKind::Creature) => {
                     self.creature_seen(island, index, entity, epoch, from);
                 }
@@ -288,7 +298,8 @@ impl NodeCore {
 
     fn take_heartbeat(&mut self, from: Source, body: &[u8], now: Tick) -> Option<()> {
         let heartbeat: Heartbeat = decode(body)?;
-        if heartbeat.source != from {
+        let wants = &heartbeat.wants;
+        if heartbeat.source != from || wants.len() > WANTS_MAX || !wants.is_sorted_by_key(|w| (w.i, w.c)) {
             return None;
         }
         if !now.accepts(heartbeat.tick.wire()) || heartbeat.tick.0.abs_diff(now.0) > 1_000 {
@@ -318,7 +329,7 @@ impl NodeCore {
         let before = std::mem::replace(&mut peer.wants, wants.clone());
         for want in before {
             if let Some(chunk) = self.chunk_mut(want.i, want.c)
-                && !wants.iter().any(|w| (w.i, w.c) == (want.i, want.c))
+                && wants.binary_search_by_key(&(want.i, want.c), |w| (w.i, w.c)).is_err()
             {
                 chunk.remote.retain(|(s, _)| *s != from);
             }
@@ -441,7 +452,7 @@ impl NodeCore {
         }
         self.peers.say_now = false;
         self.peers.changed.retain(|(.., when)| now.since(*when) <= RESTATE_TICKS);
-        self.peers.notices.retain(|(_, when)| now.since(*when) <= 2 * RESTATE_TICKS);
+        self.peers.notices.retain(|(_, when)| now.since(*when) <= RESTATE_TICKS);
         let mut streams: Vec<(usize, usize, StreamId)> =
             self.peers.changed.iter().map(|(island, index, stream, _)| (*island, *index, *stream)).collect();
         streams.sort_unstable();
@@ -461,6 +472,7 @@ impl NodeCore {
             let taken = island.chunks.iter().filter(|c| c.taken != 0);
             wants.extend(taken.map(|c| Want { i: island.id, c: c.pos, m: c.taken }));
         }
+        wants.sort_unstable();
         let claims = self.peers.notices.iter().map(|(notice, _)| *notice).collect();
         let heartbeat = Heartbeat { source: self.config.source, tick: now, wants, newest, claims };
         self.say(Topic::Heartbeat, encode(&heartbeat).into());

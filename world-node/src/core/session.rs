@@ -55,8 +55,10 @@ pub(super) struct Session {
     pub told: Option<Interest>,
     pub skipping: bool,
     framer: Framer,
-    /// World milliseconds of the last bytes of the client, or of its entry.
+    /// World milliseconds of the client's last whole frame, or of its entry.
     pub heard_ms: u64,
+    /// World milliseconds of its last bytes.
+    bytes_ms: u64,
     frames: usize,
     frames_ms: u64,
     /// Frames beyond a tick's share that it may still send, since it was not heard for long.
@@ -90,6 +92,7 @@ impl Session {
             skipping: false,
             framer: Framer::for_clients(),
             heard_ms: now_ms,
+            bytes_ms: now_ms,
             frames: 0,
             frames_ms: now_ms,
             frames_saved: 0,
@@ -98,9 +101,14 @@ impl Session {
 }
 
 impl Session {
-    /// Whether the session is this node's, inside or about to be.
+    /// Whether the store is being asked for this player with this ticket, and for no other.
+    pub(super) fn is_taking(&self, entry: (PlayerId, u64)) -> bool {
+        self.stage == Stage::Taking && (self.player, self.ticket_number) == entry
+    }
+
+    /// Whether the session is inside or about to be.
     pub(super) fn holds_seat(&self) -> bool {
-        matches!(self.stage, Stage::Waiting | Stage::Inside)
+        self.stage != Stage::Gone
     }
 }
 
@@ -119,6 +127,10 @@ pub(super) struct Sessions {
     pub stepped: Vec<ConnId>,
     /// Sessions that were moved this tick and whose view may follow.
     pub walked: Vec<ConnId>,
+    /// Sessions to be ended at the next step, since they read nothing for too long.
+    pub too_slow: Vec<ConnId>,
+    /// Number of the connection that the next fan-out begins with.
+    pub first_served: u32,
     pub inside: u32,
 }
 
@@ -162,6 +174,11 @@ impl Sessions {
         rows.filter_map(|(at, session)| Some((ConnId(at as u32), session.as_ref()?)))
     }
 
+    /// Everybody on an island needs everything.
+    pub(super) fn forget_told(&mut self, island: usize) {
+        self.by_conn.iter_mut().flatten().filter(|s| s.island == island).for_each(|s| s.told = None);
+    }
+
     pub(super) fn conns(&self) -> u32 {
         self.by_conn.len() as u32
     }
@@ -185,7 +202,7 @@ impl Sessions {
                 (session.player.into(), session.epoch),
                 "the slot is the player's"
             );
-            assert!(session.interest.rate(session.place.chunk()).is_some(), "players see where they stand");
+            assert!(session.interest.rate(chunk.pos).is_some(), "players see where they stand");
         }
         assert_eq!(inside, self.inside);
     }
@@ -198,11 +215,12 @@ impl NodeCore {
         if session.stage == Stage::Gone {
             return;
         }
-        let saved = (now_ms.saturating_sub(session.heard_ms) / TICK_MS) as usize * CLIENT_FRAMES_SAVED_PER_TICK;
+        let saved =
+            (now_ms.saturating_sub(session.bytes_ms) / TICK_MS) as usize * CLIENT_FRAMES_SAVED_PER_TICK;
         if saved > CLIENT_FRAMES_PER_TICK_MAX {
             session.frames_saved = saved;
         }
-        session.heard_ms = now_ms;
+        session.bytes_ms = now_ms;
         if session.frames_ms != self.now_ms {
             session.frames_ms = self.now_ms;
             session.frames = 0;
@@ -229,6 +247,8 @@ impl NodeCore {
     /// One frame of a client. An error ends the session with that code.
     fn client_frame(&mut self, conn: ConnId, frame_kind: u8, body: &[u8]) -> Result<(), RejectCode> {
         let Some(session) = self.sessions.get_mut(conn) else { return Ok(()) };
+        // Whole frames count: bytes that never make one are silence.
+        session.heard_ms = session.bytes_ms;
         session.frames += 1;
         if session.frames > CLIENT_FRAMES_PER_TICK_MAX {
             session.frames_saved = session.frames_saved.checked_sub(1).ok_or(RejectCode::Flood)?;
@@ -295,6 +315,13 @@ impl NodeCore {
             if self.islands[island].view(None, Some(view)) {
                 self.peers.wants_changed = true;
             }
+        }
+    }
+
+    /// Ends the sessions of clients that read nothing for too long.
+    pub(super) fn drop_slow(&mut self) {
+        for conn in std::mem::take(&mut self.sessions.too_slow) {
+            self.end(conn, Some(RejectCode::TooSlow));
         }
     }
 

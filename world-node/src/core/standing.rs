@@ -8,7 +8,9 @@ use super::store::Ask;
 use chunk_sync::ids::{ConnId, NodeId, PlayerId, Source};
 use chunk_sync::limits::{NODE_LEASE_MS, NODE_RENEW_MS, TICK_MS};
 use chunk_sync::records::*;
-use chunk_sync::store::{CommitOutcome, EpochStep, LeaseStep, PartitionKey, PartitionView, StoreAnswer};
+use chunk_sync::store::{
+    CommitOutcome, EpochStep, Lease, LeaseStep, PartitionKey, PartitionView, Refusal, StoreAnswer,
+};
 use chunk_sync::wire::RejectCode;
 
 /// How often registry and plan are read again.
@@ -18,6 +20,8 @@ const REGISTRY_EVERY_MS: u64 = 1_000;
 const SESSION_CHECK_MS: u64 = 6_000;
 /// Sessions that are looked up per tick after a pause.
 const RECHECKS_PER_TICK: usize = 16;
+/// How long after its end the lease of an unlisted incarnation is cleared away.
+const SWEEP_AFTER_MS: u64 = 10 * NODE_LEASE_MS;
 /// How soon a failed question about the own standing is asked again.
 const RETRY_MS: u64 = 500;
 
@@ -26,8 +30,12 @@ const RETRY_MS: u64 = 500;
 pub(super) enum RegisterAsk {
     /// Registering.
     Register,
-    /// Renewing the lease; `true` when the node publishes nothing until the answer.
-    Renew(bool),
+    /// Renewing the lease, in the course of things.
+    Renew,
+    /// Renewing it after the pause of this number; the node publishes nothing until the answer.
+    Revalidate(u64),
+    /// Clearing away the lease of an incarnation that ended long ago.
+    Sweep,
     /// Reading the registry; asked at this time.
     Registry(u64),
     /// Reading the plan.
@@ -51,12 +59,17 @@ pub(super) struct Register {
     /// When the newest registry that was read was asked for.
     pub asked_ms: u64,
     /// Sessions that are still to be looked up in this round, how many of them a tick, and when the next one begins.
-    recheck: Vec<(ConnId, PlayerId)>,
+    recheck: Vec<(ConnId, PlayerId, u64)>,
     recheck_share: usize,
     recheck_ms: u64,
 }
 
 impl Register {
+    /// Registry and plan are read at the next step.
+    pub(super) fn read_now(&mut self) {
+        self.registry_ms = 0;
+    }
+
     /// Whether the registry names this incarnation as alive.
     pub(super) fn is_alive(&self, source: Source) -> bool {
         self.alive.iter().any(|(_, s)| *s == source)
@@ -83,13 +96,13 @@ impl NodeCore {
             Standing::Revalidating => {
                 if !self.register.busy && now_ms >= self.register.retry_ms {
                     self.register.busy = true;
-                    self.renew(true);
+                    self.renew(RegisterAsk::Revalidate(self.counters.pauses));
                 }
             }
             Standing::Serving => {
                 if now_ms >= self.register.renew_ms {
                     self.register.renew_ms = now_ms + NODE_RENEW_MS;
-                    self.renew(false);
+                    self.renew(RegisterAsk::Renew);
                 }
             }
         }
@@ -102,8 +115,8 @@ impl NodeCore {
             self.recheck_sessions();
         }
         for _ in 0..self.register.recheck_share {
-            let Some((conn, player)) = self.register.recheck.pop() else { break };
-            self.store.load(Ask::CheckSession(conn, player), PartitionKey::player(player));
+            let Some((conn, player, ticket)) = self.register.recheck.pop() else { break };
+            self.store.load(Ask::CheckSession(conn, player, ticket), PartitionKey::player(player));
         }
     }
 
@@ -132,9 +145,9 @@ impl NodeCore {
     }
 
     /// Holds the lease for longer, if the incarnation is still the newest and nobody took it over.
-    fn renew(&mut self, waiting: bool) {
+    fn renew(&mut self, ask: RegisterAsk) {
         let (source, doc) = (self.config.source, node_doc(self.config.node));
-        self.store.commit(Ask::Register(RegisterAsk::Renew(waiting)), registry(), |commit| {
+        self.store.commit(Ask::Register(ask), registry(), |commit| {
             commit.epoch(EpochStep::Require { name: doc.into(), value: u64::from(source.0) }).lease(
                 LeaseStep::Renew {
                     name: lease_name(source).into(),
@@ -160,7 +173,7 @@ impl NodeCore {
     /// it is still who it was.
     pub(super) fn revalidate(&mut self) {
         self.peers.forgive(self.now_ms);
-        if self.standing == Standing::Serving {
+        if matches!(self.standing, Standing::Serving | Standing::Revalidating) {
             self.standing = Standing::Revalidating;
             self.register.busy = false;
             self.register.retry_ms = 0;
@@ -182,17 +195,23 @@ impl NodeCore {
         };
         match (ask, outcome, answer) {
             (RegisterAsk::Register, Some(true), _) => self.serve(),
-            (RegisterAsk::Renew(true), Some(true), _) if self.standing == Standing::Revalidating => {
-                self.serve();
-                self.recheck_sessions();
-                self.register.recheck_share = self.register.recheck_share.max(RECHECKS_PER_TICK);
+            // The first try was done, only its answer was lost.
+            (RegisterAsk::Register, Some(false), answer) if self.is_registered(&answer) => self.serve(),
+            (RegisterAsk::Revalidate(pause), Some(true), _) => {
+                if pause == self.counters.pauses && self.standing == Standing::Revalidating {
+                    self.serve();
+                    self.recheck_sessions();
+                    self.register.recheck_share = self.register.recheck_share.max(RECHECKS_PER_TICK);
+                }
             }
-            (RegisterAsk::Register | RegisterAsk::Renew(_), Some(false), _) => self.fence(),
-            (RegisterAsk::Register | RegisterAsk::Renew(true), None, _) => {
+            (RegisterAsk::Register | RegisterAsk::Renew | RegisterAsk::Revalidate(_), Some(false), _) => {
+                self.fence()
+            }
+            (RegisterAsk::Register | RegisterAsk::Revalidate(_), None, _) => {
                 self.register.busy = false;
                 self.register.retry_ms = self.now_ms + RETRY_MS;
             }
-            (RegisterAsk::Renew(false), None, _) => self.register.renew_ms = self.now_ms + RETRY_MS,
+            (RegisterAsk::Renew, None, _) => self.register.renew_ms = self.now_ms + RETRY_MS,
             (RegisterAsk::Registry(asked_ms), _, StoreAnswer::Loaded(view)) => {
                 self.registry_loaded(asked_ms, &view)
             }
@@ -203,6 +222,12 @@ impl NodeCore {
             }
             _ => (),
         }
+    }
+
+    /// Whether a registration was refused since this very incarnation is registered.
+    fn is_registered(&self, answer: &StoreAnswer) -> bool {
+        matches!(answer, StoreAnswer::Committed(CommitOutcome::Refused(Refusal::EpochMismatch { current, .. }))
+            if *current == u64::from(self.config.source.0))
     }
 
     fn serve(&mut self) {
@@ -217,7 +242,7 @@ impl NodeCore {
     /// Begins a round: which sessions were taken by others? Asked a few a tick.
     fn recheck_sessions(&mut self) {
         let inside = self.sessions.iter().filter(|(_, s)| s.stage == Stage::Inside);
-        self.register.recheck = inside.map(|(conn, s)| (conn, s.player)).collect();
+        self.register.recheck = inside.map(|(conn, s)| (conn, s.player, s.ticket_number)).collect();
         // Spread over the round, with a little to spare.
         let ticks = (SESSION_CHECK_MS / TICK_MS) as usize * 3 / 4;
         self.register.recheck_share = self.register.recheck.len().div_ceil(ticks);
@@ -230,6 +255,10 @@ impl NodeCore {
         if view.epoch(&node_doc(self.config.node)) > u64::from(self.config.source.0) {
             return self.fence();
         }
+        if asked_ms < self.register.asked_ms {
+            // Answers may overtake each other; a newer one was read.
+            return;
+        }
         self.register.asked_ms = asked_ms;
         self.register.alive = records.iter().filter(|r| r.alive).map(|r| (r.node, r.source)).collect();
         let others = records.iter().filter(|r| r.alive && r.source != self.config.source);
@@ -239,6 +268,7 @@ impl NodeCore {
         for record in records.iter().filter(|r| r.alive && r.source != me) {
             self.take_over_if_dead(record, view);
         }
+        self.sweep_leases(view);
     }
 
     /// A node that was silent for a whole lease, and whose lease the store calls expired, is declared dead.
@@ -254,13 +284,35 @@ impl NodeCore {
         let doc = node_doc(record.node);
         let Some(cas) = view.cas(&doc) else { return };
         let dead = NodeRecord { alive: false, ..record.clone() };
-        let holder = u64::from(self.config.source.0);
+        // Without its lease the incarnation can renew nothing any more: it is fenced for good.
+        let name = lease_name(record.source);
+        let holder = u64::from(record.source.0);
+        let held = lease.is_some();
         self.store.commit(Ask::Register(RegisterAsk::Takeover(record.source)), registry(), |commit| {
-            commit.expect(doc.clone(), cas).put(doc, encode(&dead)).lease(LeaseStep::Take {
-                name: lease_name(record.source).into(),
-                holder,
-                ttl_ms: NODE_LEASE_MS,
-            })
+            let commit = commit.expect(doc.clone(), cas).put(doc, encode(&dead));
+            let commit = commit.lease(LeaseStep::RequireExpired { name: name.clone().into() });
+            if held { commit.lease(LeaseStep::Release { name: name.into(), holder }) } else { commit }
+        });
+    }
+
+    /// Leases of incarnations that are no longer listed and ended long ago are cleared away, one a reading, by the
+    /// oldest node.
+    fn sweep_leases(&mut self, view: &PartitionView) {
+        let oldest = self.register.alive.iter().map(|(_, source)| *source).min();
+        if self.standing != Standing::Serving || oldest != Some(self.config.source) {
+            return;
+        }
+        let over = |lease: &Lease| lease.until_ms + SWEEP_AFTER_MS < view.store_ms;
+        let listed =
+            |holder: u64| self.register.alive.iter().any(|(_, source)| u64::from(source.0) == holder);
+        let Some((name, lease)) = view.leases.iter().find(|(_, l)| over(l) && !listed(l.holder)) else {
+            return;
+        };
+        let (name, holder) = (name.clone(), lease.holder);
+        self.store.commit(Ask::Register(RegisterAsk::Sweep), registry(), |commit| {
+            commit
+                .lease(LeaseStep::RequireExpired { name: name.clone() })
+                .lease(LeaseStep::Release { name, holder })
         });
     }
 

@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 pub(super) enum Ask {
     /// Lease, registry, plan.
     Register(RegisterAsk),
-    /// The player's partition, before the session is taken.
-    Player(ConnId, PlayerId),
-    /// The commit that takes the session, from another source if one held it.
-    TakeSession(ConnId, PlayerId, Option<Source>),
+    /// The player's partition, before the session is taken with this ticket number.
+    Player(ConnId, PlayerId, u64),
+    /// The commit that takes the session with this ticket number, from another source if one held it.
+    TakeSession(ConnId, PlayerId, u64, Option<Source>),
     /// Whether a session is still this node's.
-    CheckSession(ConnId, PlayerId),
+    CheckSession(ConnId, PlayerId, u64),
     /// A chunk's claimant list, by island and chunk number.
     LoadClaims(usize, usize),
     /// The commit that changes it.
@@ -65,9 +65,11 @@ impl NodeCore {
         let Some(ask) = self.store.pending.remove(&id) else { return };
         match ask {
             Ask::Register(ask) => self.register_answer(ask, answer),
-            Ask::Player(conn, player) => self.player_loaded(conn, player, answer),
-            Ask::TakeSession(conn, player, older) => self.session_taken(conn, player, older, answer),
-            Ask::CheckSession(conn, player) => self.session_checked(conn, player, answer),
+            Ask::Player(conn, player, ticket) => self.player_loaded(conn, (player, ticket), answer),
+            Ask::TakeSession(conn, player, ticket, older) => {
+                self.session_taken(conn, (player, ticket), older, answer)
+            }
+            Ask::CheckSession(conn, player, ticket) => self.session_checked(conn, (player, ticket), answer),
             Ask::LoadClaims(island, chunk) => self.claims_loaded(island, chunk, answer),
             Ask::CommitClaims(island, chunk) => self.claims_committed(island, chunk, answer),
         }

@@ -13,15 +13,15 @@ pub const MESH_BODY_BYTES_MAX: usize = chunk_sync::limits::MESH_MESSAGE_BYTES_MA
 /// with room to spare.
 pub const MESH_ENVELOPE_BYTES: usize = 256;
 
-/// Most messages that one member publishes in a tick.
-pub const TICK_BURST_MESSAGES_MAX: usize = 512;
+/// Messages of a tick that all queues take without loss; a member that publishes more risks gaps, which are repaired.
+pub const TICK_BURST_MESSAGES_MAX: usize = 2_048;
 
 /// Most bytes that one member publishes in a tick.
 pub const TICK_BURST_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// High-water mark of every ZeroMQ queue, in messages. Beyond it the publisher drops what that one subscriber
 /// would have got; a subscriber stops reading its socket.
-pub const HIGH_WATER_MESSAGES: usize = 2_048;
+pub const HIGH_WATER_MESSAGES: usize = 8_192;
 
 /// Encoded bytes that the publisher keeps for one subscriber that doesn't read. Beyond it that subscriber
 /// loses messages; nobody else notices.
@@ -38,7 +38,7 @@ pub const OUTBOX_BATCHES_MAX: usize = 64;
 pub const INBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Batches received from one peer and not yet drained. Beyond it the newest batch is dropped and counted.
-pub const INBOX_BATCHES_MAX: usize = 4_096;
+pub const INBOX_BATCHES_MAX: usize = 8_192;
 
 /// Most messages taken from a ZeroMQ socket at once.
 pub const RECEIVE_BATCH_MESSAGES_MAX: usize = 256;
@@ -50,8 +50,9 @@ pub const FRAME_COST_BYTES: usize = 128;
 /// which lives long (a keyframe) doesn't pin a buffer of 128 KiB.
 pub const COPY_BODY_BELOW_BYTES: usize = 4 * 1024;
 
-/// Topics that one member subscribes to, on every link. Further ones are refused and counted.
-pub const TOPICS_MAX: usize = 4_096;
+/// Topics that one member subscribes to, on every link: 21 islands seen whole (roster and two rates of 256 chunks).
+/// Further ones are refused and counted; how many islands a node serves must stay below.
+pub const TOPICS_MAX: usize = 16_384;
 
 /// Topics that one remote subscriber may hold here. One that asks for more loses its connection.
 pub const SUBSCRIBER_TOPICS_MAX: usize = 2 * TOPICS_MAX;

@@ -53,11 +53,14 @@ impl RedisStore {
         answer
     }
 
-    /// A call took too long: the connection may be dead without knowing it.
-    pub(super) fn suspect(&self) {
-        if let Some(link) = self.links.newest() {
-            self.links.suspect(link.number);
-        }
+    /// The connection that a call made now would use, by number.
+    pub(super) fn newest_link(&self) -> Option<u64> {
+        self.links.newest().map(|link| link.number)
+    }
+
+    /// A call over the connection of this number took too long: it may be dead without knowing it.
+    pub(super) fn suspect(&self, number: u64) {
+        self.links.suspect(number);
     }
 
     async fn ask(
