@@ -200,7 +200,7 @@ mod tests {
         let situation = Situation { nodes: &nodes, ..situation(&policy, &[], u64::MAX / 2) };
         let plan =
             decide(&PlanRecord { number: u64::MAX - 1, ..PlanRecord::default() }, &situation).plan.unwrap();
-        assert_eq!((plan.islands.len(), plan.islands[0].nodes.len()), (256, PLAN_NODES_MAX));
+        assert_eq!((plan.islands.len(), plan.islands[0].nodes.len()), (ISLANDS_MAX as usize, PLAN_NODES_MAX));
         assert!(encode(&plan).len() <= DOCUMENT_MAX_BYTES, "{}", encode(&plan).len());
     }
 }

@@ -197,12 +197,12 @@ impl NodeCore {
             (RegisterAsk::Register, Some(true), _) => self.serve(),
             // The first try was done, only its answer was lost.
             (RegisterAsk::Register, Some(false), answer) if self.is_registered(&answer) => self.serve(),
-            (RegisterAsk::Revalidate(pause), Some(true), _) => {
-                if pause == self.counters.pauses && self.standing == Standing::Revalidating {
-                    self.serve();
-                    self.recheck_sessions();
-                    self.register.recheck_share = self.register.recheck_share.max(RECHECKS_PER_TICK);
-                }
+            (RegisterAsk::Revalidate(pause), Some(true), _)
+                if pause == self.counters.pauses && self.standing == Standing::Revalidating =>
+            {
+                self.serve();
+                self.recheck_sessions();
+                self.register.recheck_share = self.register.recheck_share.max(RECHECKS_PER_TICK);
             }
             (RegisterAsk::Register | RegisterAsk::Renew | RegisterAsk::Revalidate(_), Some(false), _) => {
                 self.fence()
