@@ -95,7 +95,7 @@ impl World {
                 return (client, control(kind, &body).expect("a welcome"));
             }
             let reject: Reject = control(kind, &body).expect("a welcome or a refusal");
-            assert_eq!(reject.code, RejectCode::TicketElsewhere as u16, "{reject:?}");
+            assert_eq!(reject.code, RejectCode::Busy as u16, "{reject:?}");
             assert!(began.elapsed() < DEADLINE, "the node never read the plan");
             tokio::task::yield_now().await;
         }

@@ -213,6 +213,8 @@ impl Host {
 
     /// A source that fell silent long ago and whose ghosts are shown all the same.
     fn stale_ghost(&mut self, now_ms: u64) -> Option<String> {
+        // Silence is looked at by a step; a node that was held up after it can't know better yet.
+        let looked_ms = self.stepped_ms.unwrap_or(now_ms);
         if self.core.standing() != Standing::Serving {
             // Whoever asks the store who it is forgives the others once more when the answer comes.
             self.heard_ms.clear();
@@ -221,7 +223,7 @@ impl Host {
         let sources: BTreeSet<Source> = self.core.shown().map(|(_, _, source, ..)| source).collect();
         sources.into_iter().find_map(|source| {
             let heard_ms = *self.heard_ms.entry(source).or_insert(now_ms);
-            let silent_ms = now_ms - heard_ms.min(now_ms);
+            let silent_ms = looked_ms.saturating_sub(heard_ms);
             (silent_ms > HIDDEN_MS_MAX)
                 .then(|| format!("it shows ghosts of {source}, silent for {silent_ms} ms"))
         })

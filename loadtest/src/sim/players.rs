@@ -6,8 +6,9 @@ use super::bot::{Habit, Inside};
 use super::cluster::Cluster;
 use super::events::{Event, Process};
 use super::eyes::Eyes;
-use super::limits::{LINGER_MS, PAUSE_SURE_MS, WALK_ON_MS};
+use super::limits::{LINGER_MS, PAUSE_SURE_MS, STORE_CALL_MS, WALK_ON_MS};
 use bytes::Bytes;
+use chunk_sync::client::limits::SERVER_SILENT_MS_MAX;
 use chunk_sync::client::{Client, ClientEvent, ClientOutput};
 use chunk_sync::limits::TICK_MS;
 use chunk_sync::terrain::Terrain;
@@ -131,6 +132,9 @@ impl Cluster {
             Process::Node(node) => (self.nodes[node].stops, self.hindered_ms(process, HINDERED_WITHIN_MS)),
             Process::Allocator => (false, 0),
         };
+        // Two faults in a row may keep a node silent for longer than a client waits.
+        let silent_ms = self.hindered_ms(process, SERVER_SILENT_MS_MAX + 2 * TICK_MS);
+        let given_up = silent_ms + STORE_CALL_MS >= SERVER_SILENT_MS_MAX;
         let code = code.and_then(RejectCode::from_code);
         let mute = self.wires[inside.wire].stalled_until_ms + LINGER_MS >= self.now_ms;
         let in_order = match code {
@@ -138,11 +142,11 @@ impl Cluster {
             _ if self.bots[at].habit == Habit::NeverReads => true,
             // The connection just ended: it was cut, or its node is no more, or what the node had to say didn't get
             // through in time.
-            None => {
-                self.wires[inside.wire].cut || !self.runs(inside.host) || (mute && self.bots[at].shares_name)
-            }
+            None if self.wires[inside.wire].cut || !self.runs(inside.host) => true,
+            None => given_up || (mute && self.bots[at].shares_name),
             Some(RejectCode::Replaced) => self.bots[at].shares_name,
-            Some(RejectCode::Closing) => stops,
+            // It may have ended before its farewell got through.
+            Some(RejectCode::Closing) => stops || !self.runs(inside.host),
             // Fenced: its lease ran out, so something must have kept it from the store for that long.
             Some(RejectCode::NodeLost) => paused_ms >= PAUSE_SURE_MS,
             _ => false,

@@ -67,6 +67,8 @@ pub(super) struct Authority {
     reading: bool,
     read_ms: u64,
     write_ms: u64,
+    /// A store that just failed is left alone until then, whoever waits.
+    retry_ms: u64,
     confirmed_until_ms: u64,
     last_number: u64,
     reserved: u64,
@@ -116,6 +118,7 @@ impl Authority {
             reading: false,
             read_ms: 0,
             write_ms: 0,
+            retry_ms: 0,
             confirmed_until_ms: 0,
             last_number: 0,
             reserved: 0,
@@ -259,7 +262,8 @@ impl Authority {
     ) {
         let held = ledger.held();
         let short = self.wanted.keys().any(|island| self.is_short(*island, held));
-        if self.right != Right::Held || self.sent.is_some() || (now_ms < self.write_ms && !short) {
+        let due = now_ms >= self.retry_ms && (now_ms >= self.write_ms || short);
+        if self.right != Right::Held || self.sent.is_some() || !due {
             return;
         }
         let Some(token) = requests.token() else { return };
@@ -310,6 +314,10 @@ impl Authority {
     /// Takes the answer to `Asked::Membership`.
     pub(super) fn handle_commit(&mut self, answer: &StoreAnswer, members: &Members, now_ms: u64) {
         let Some(sent) = self.sent.take() else { return };
+        if matches!(answer, StoreAnswer::Failed(_)) {
+            self.retry_ms = now_ms + STORE_RETRY_MS;
+            self.write_ms = self.retry_ms;
+        }
         match answer {
             StoreAnswer::Committed(CommitOutcome::Done { .. }) => self.confirm(sent, members, now_ms),
             StoreAnswer::Committed(CommitOutcome::Refused(refusal)) => self.refused(refusal),
@@ -318,9 +326,9 @@ impl Authority {
                 for (island, promised) in &mut self.promised {
                     *promised = (*promised).min(sent.promised.get(island).copied().unwrap_or(0));
                 }
-                self.write_ms = now_ms;
             }
-            _ => self.write_ms = now_ms + STORE_RETRY_MS,
+            // Nothing was changed.
+            _ => {}
         }
     }
 

@@ -6,7 +6,7 @@ use chunk_sync::mesh_wire::Topic;
 use chunk_sync::records::{
     self, CLUSTER_REGISTRY, DOC_SEATS, EPOCH_ALLOCATOR, NodeRecord, SeatsRecord, WORLD, lease_name, node_doc,
 };
-use chunk_sync::store::{EpochStep, LeaseStep, MemoryStore, PartitionKey, StoreAnswer, StoreOp};
+use chunk_sync::store::{EpochStep, LeaseStep, MemoryStore, PartitionKey, StoreAnswer, StoreFault, StoreOp};
 use chunk_sync::ticket::Ticket;
 use chunk_sync::wire::{Hello, RejectCode};
 use population_allocator::core::{AllocatorConfig, AllocatorCore, ConfigError, Policy, RequestNo, Standing};
@@ -136,6 +136,34 @@ fn no_ticket_is_given_before_the_store_knows_of_it() {
     cluster.carry();
     assert_eq!(cluster.answers.values().filter(|answer| answer.is_ok()).count(), 5);
     assert!(held(&cluster.store, cluster.now_ms) >= 5);
+}
+
+/// Found by chaos seed 1044: a join that waited for a promise had the failed renewal sent again at each answer.
+#[test]
+fn a_store_that_fails_at_once_is_not_asked_in_a_loop() {
+    for fault in [StoreFault::Away, StoreFault::Full, StoreFault::TimedOut] {
+        let mut cluster = Cluster::serving(small(), 1);
+        cluster.seat("a");
+        cluster.run(60_000);
+        let hello = Hello { min: 1, max: 1, name: Some("a".to_owned()), ..Hello::default() };
+        cluster.core.handle_join(RequestNo(1_000), hello, cluster.now_ms);
+        let mut asked = 0;
+        for step in 0..100 {
+            let now_ms = cluster.now_ms + step * 10;
+            if step.is_multiple_of(10) {
+                cluster.core.tick(now_ms);
+            }
+            for _ in 0..20 {
+                let mut ops = Vec::new();
+                cluster.core.drain_requests(&mut |id, _| ops.push(id));
+                asked += ops.len();
+                for id in ops {
+                    cluster.core.handle_answer(id, StoreAnswer::Failed(fault.clone()), now_ms);
+                }
+            }
+        }
+        assert!((2..=8).contains(&asked), "{asked} questions in a second to a store that says {fault}");
+    }
 }
 
 /// Unused tickets on all islands, as a successor would read them.

@@ -48,17 +48,18 @@ fn players_meet_over_processes_and_outlive_the_death_of_another_node() {
     assert_eq!(get(seats_ready.admin(), "/readyz").status, 200);
 
     let join = seats_ready.value("join").to_owned();
-    let players: Vec<Player> = (0..2).map(|n| Player::enter(&join, &format!("P{n}"), 12)).collect();
+    let mut players: Vec<Player> = (0..2).map(|n| Player::enter(&join, &format!("P{n}"), 12)).collect();
     wait_for("a player on each node", || {
         ready.iter().all(|node| sessions(&state(node.admin())) == 1).then_some(())
     });
+    players[0].says("+ P1");
+    players[1].says("+ P0");
     // The one whose node dies loses the connection; the other's goes on to its end.
     nodes[1].signal(Signal::KILL);
     nodes[1].ended();
     let left: Vec<(i32, String)> = players.into_iter().map(Player::left).collect();
     let said: String = left.iter().map(|(code, said)| format!("{code} {said}\n")).collect();
     assert_eq!(left.iter().filter(|(code, _)| *code == 0).count(), 1, "{said}");
-    assert!(left[0].1.contains("+ P1") && left[1].1.contains("+ P0"), "both saw each other:\n{said}");
     wait_for("the dead node to be left out", || {
         let state = state(seats_ready.admin());
         let dead = state["nodes"].as_array().unwrap().iter().find(|node| node["id"] == 2).cloned();
