@@ -9,10 +9,11 @@ mod greet;
 pub mod limits;
 mod stats;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,7 +46,7 @@ pub enum DoorError {
 pub struct DoorOptions {
     /// How long a connection may take to send its whole `Hello`.
     pub hello_wait: Duration,
-    /// Connections inside the door at once; more are closed as they come.
+    /// Connections inside the door at once. Beyond, the one that has been silent for longest makes room.
     pub pending_max: usize,
 }
 
@@ -142,6 +143,33 @@ fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(LISTEN_BACKLOG)
 }
 
+/// Connections inside that have yet to say `Hello`, oldest first. Who speaks at once gets in however many come to
+/// be silent: a crowd without a word only drives out itself.
+#[derive(Default)]
+struct Silent {
+    oldest_first: VecDeque<(AbortHandle, Arc<AtomicBool>)>,
+}
+
+impl Silent {
+    fn push(&mut self, task: AbortHandle, spoke: Arc<AtomicBool>, pending_max: usize) {
+        if self.oldest_first.len() >= 2 * pending_max {
+            self.oldest_first.retain(|(task, spoke)| !task.is_finished() && !spoke.load(Relaxed));
+        }
+        self.oldest_first.push_back((task, spoke));
+    }
+
+    /// Ends the connection that has been silent for longest; `false` when there is none.
+    fn end_oldest(&mut self) -> bool {
+        while let Some((task, spoke)) = self.oldest_first.pop_front() {
+            if !task.is_finished() && !spoke.load(Relaxed) {
+                task.abort();
+                return true;
+            }
+        }
+        false
+    }
+}
+
 /// Accepts for ever; owns everybody who is inside, so that ending it ends them.
 async fn accept(
     listener: TcpListener,
@@ -150,6 +178,7 @@ async fn accept(
     stats: Arc<DoorStats>,
 ) {
     let mut inside = JoinSet::new();
+    let mut silent = Silent::default();
     let mut failing = false;
     loop {
         let accepted = tokio::select! {
@@ -165,17 +194,27 @@ async fn accept(
                 while inside.try_join_next().is_some() {}
                 if inside.len() >= options.pending_max {
                     // No answer: telling each of a flood why would cost what the flood is after.
-                    stats.refused_full.fetch_add(1, Relaxed);
-                    continue;
+                    if !silent.end_oldest() {
+                        stats.refused_full.fetch_add(1, Relaxed);
+                        continue;
+                    }
+                    stats.displaced.fetch_add(1, Relaxed);
+                    // The ended one is gone before the next comes in.
+                    while inside.try_join_next().is_none() {
+                        tokio::task::yield_now().await;
+                    }
                 }
                 stats.accepted.fetch_add(1, Relaxed);
-                inside.spawn(greet::greet(
+                let spoke = Arc::new(AtomicBool::new(false));
+                let visit = greet::greet(
                     stream,
                     peer,
                     options.hello_wait,
+                    Arc::clone(&spoke),
                     arrivals.clone(),
                     Arc::clone(&stats),
-                ));
+                );
+                silent.push(inside.spawn(visit), spoke, options.pending_max);
                 stats.pending.store(inside.len(), Relaxed);
             }
             Err(error) => {

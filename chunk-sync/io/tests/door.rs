@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use chunk_sync::limits::HELLO_BYTES_MAX;
 use chunk_sync::wire::{Reject, RejectCode, control, frame, kind};
-use chunk_sync_io::door::limits::LEFTOVER_BYTES_MAX;
+use chunk_sync_io::door::limits::{ARRIVALS_MAX, LEFTOVER_BYTES_MAX};
 use chunk_sync_io::door::{Door, DoorError, DoorOptions};
 use tokio::io::AsyncReadExt;
 
@@ -158,10 +158,10 @@ async fn who_is_too_slow_is_told_so_however_busily_he_trickles() {
 }
 
 #[tokio::test]
-async fn a_crowd_without_a_word_is_bounded_and_leaves_room_when_it_goes() {
+async fn a_crowd_without_a_word_keeps_nobody_out() {
     const INSIDE: usize = 50;
     const CROWD: usize = 400;
-    let options = DoorOptions { pending_max: INSIDE, ..DoorOptions::default() };
+    let options = DoorOptions { pending_max: INSIDE, hello_wait: Duration::from_secs(600) };
     let mut door = Door::open_with(any_port(), options).await.expect("a free port");
     let stats = door.stats();
     let address = door.address();
@@ -171,14 +171,34 @@ async fn a_crowd_without_a_word_is_bounded_and_leaves_room_when_it_goes() {
         assert!(stats.pending.load(Relaxed) <= INSIDE);
         tokio::task::yield_now().await;
     }
-    until("the rest is closed", || stats.refused_full.load(Relaxed) == (CROWD - INSIDE) as u64).await;
-    assert_eq!(stats.accepted.load(Relaxed), INSIDE as u64);
-    assert_eq!(stats.pending.load(Relaxed), INSIDE);
-    drop(crowd);
-    until("everybody has left", || stats.pending.load(Relaxed) == 0).await;
+    until("the oldest make room", || stats.displaced.load(Relaxed) == (CROWD - INSIDE) as u64).await;
+    assert_eq!((stats.pending.load(Relaxed), stats.refused_full.load(Relaxed)), (INSIDE, 0));
+    // Nobody of the crowd has left, and who speaks gets in.
     connect(address).write_all(&frame(kind::HELLO, b"me")).expect("written");
     assert_eq!(&next(&mut door).await.hello[..], b"me");
-    assert_eq!(stats.left.load(Relaxed), INSIDE as u64);
+    drop(crowd);
+    until("everybody has left", || stats.pending.load(Relaxed) == 0).await;
+    assert_eq!(stats.left.load(Relaxed), INSIDE as u64 - 1);
+}
+
+#[tokio::test]
+async fn who_has_said_hello_is_not_displaced() {
+    const INSIDE: usize = 4;
+    let options = DoorOptions { pending_max: INSIDE, ..DoorOptions::default() };
+    let door = Door::open_with(any_port(), options).await.expect("a free port");
+    let stats = door.stats();
+    // Nobody takes them: the queue behind the door fills up, and these wait inside.
+    let mut guests = Vec::new();
+    for _ in 0..ARRIVALS_MAX + INSIDE {
+        let mut guest = connect(door.address());
+        guest.write_all(&frame(kind::HELLO, b"guest")).expect("written");
+        guests.push(guest);
+        until("its hello is read", || stats.hellos.load(Relaxed) == guests.len() as u64).await;
+    }
+    until("the last wait inside", || stats.pending.load(Relaxed) == INSIDE).await;
+    guests.push(connect(door.address()));
+    until("the next is refused", || stats.refused_full.load(Relaxed) == 1).await;
+    assert_eq!(stats.displaced.load(Relaxed), 0);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -29,17 +29,20 @@ enum Refusal {
     Left,
 }
 
-/// Takes one connection through the door.
+/// Takes one connection through the door; `spoke` is set as soon as it has said `Hello` or is told why not.
 pub(super) async fn greet(
     mut stream: TcpStream,
     peer: SocketAddr,
     hello_wait: Duration,
+    spoke: Arc<AtomicBool>,
     arrivals: mpsc::Sender<Arrival>,
     stats: Arc<DoorStats>,
 ) {
     // Fails only on a connection that is gone already; reading it will tell.
     let _ = stream.set_nodelay(true);
-    let mut bytes = match timeout(hello_wait, read_hello(&mut stream)).await {
+    let read = timeout(hello_wait, read_hello(&mut stream)).await;
+    spoke.store(true, Relaxed);
+    let mut bytes = match read {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(Refusal::Left)) => {
             stats.left.fetch_add(1, Relaxed);
@@ -54,6 +57,7 @@ pub(super) async fn greet(
             return refuse(stream, RejectCode::HelloTimeout).await;
         }
     };
+    stats.hellos.fetch_add(1, Relaxed);
     let hello_end = LENGTH_BYTES + claimed_bytes(&bytes).unwrap_or(0);
     let hello = bytes.split_to(hello_end).split_off(LENGTH_BYTES + 1).freeze();
     match timeout(Duration::from_millis(ARRIVAL_WAIT_MS), arrivals.reserve()).await {

@@ -7,9 +7,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 pub struct DoorStats {
     /// Connections let in to say `Hello`.
     pub accepted: AtomicU64,
+    /// Connections that said a whole `Hello`.
+    pub hellos: AtomicU64,
     /// Connections that said `Hello` and were handed on.
     pub arrived: AtomicU64,
-    /// Connections closed at once because too many were inside.
+    /// Silent connections closed to make room for newer ones.
+    pub displaced: AtomicU64,
+    /// Connections closed at once because too many were inside that had said `Hello`.
     pub refused_full: AtomicU64,
     /// Connections whose first bytes were no `Hello` frame.
     pub malformed: AtomicU64,
