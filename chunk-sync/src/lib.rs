@@ -10,6 +10,7 @@ pub mod interest;
 pub mod limits;
 pub mod mesh_wire;
 pub mod place;
+pub mod ports;
 pub mod random;
 pub mod records;
 pub mod store;

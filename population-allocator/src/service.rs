@@ -6,16 +6,16 @@
 mod replies;
 
 use crate::core::{
-    AllocatorConfig, AllocatorCore, ClusterState, ConfigError, Counters, MeshCommand, Policy, RequestId,
-    RequestNo, Standing,
+    AllocatorConfig, AllocatorCore, ClusterState, ConfigError, Counters, Policy, RequestNo, Standing,
 };
 use crate::limits::{SHUTDOWN_MS, STATE_EVERY_MS, STORE_INBOX_MAX, TICK_EVERY_MS};
 use chunk_sync::ids::Source;
+use chunk_sync::ports::RequestId;
 use chunk_sync::records::WORLD;
 use chunk_sync::store::{MinterError, StoreAnswer};
 use chunk_sync::wire::{Hello, RejectCode, control, control_frame, kind};
 use chunk_sync_io::door::{Arrival, Door, DoorError};
-use chunk_sync_io::mesh::{Mesh, MeshError, MeshFrame, PeerId, ZmqMesh};
+use chunk_sync_io::mesh::{Mesh, MeshError, MeshFrame, ZmqMesh};
 use chunk_sync_io::store::{StoreHandle, lease_minter};
 use chunk_sync_io::world::{WorldClock, WorldError, open_world};
 use replies::Replies;
@@ -143,18 +143,22 @@ impl Drop for AllocatorHandle {
     }
 }
 
-/// Starts an allocator over `store`. Must be called on a tokio runtime, which then runs it.
+/// Starts an allocator over `store`, by the world's `clock`. Must be called on a tokio runtime, which then runs it.
 ///
 /// # Errors
 /// [`StartError`] if a setting, an address or the store stands in the way.
-pub async fn start(options: AllocatorOptions, store: StoreHandle) -> Result<AllocatorHandle, StartError> {
+pub async fn start(
+    options: AllocatorOptions,
+    store: StoreHandle,
+    clock: WorldClock,
+) -> Result<AllocatorHandle, StartError> {
     let faults = options.policy.faults();
     if !faults.is_empty() {
         return Err(ConfigError::Policy(faults).into());
     }
     let door = Door::open(options.listen).await?;
     let mesh = ZmqMesh::open(tokio::runtime::Handle::current(), options.mesh_listen).await?;
-    let (world, clock) = open_world(&store).await?;
+    let (world, _) = open_world(&store).await?;
     let source = lease_minter(&store, WORLD).await?;
     let address = door.address();
     let config = AllocatorConfig {
@@ -282,7 +286,7 @@ impl Service {
                 }
             });
         });
-        core.drain_mesh(&mut |command| carry_mesh(mesh, command));
+        core.drain_mesh(&mut |command| mesh.obey(command));
         mesh.flush();
     }
 
@@ -309,16 +313,5 @@ impl Service {
         self.publish_report();
         self.replies.finish(until).await;
         if self.fenced { AllocatorEnd::Fenced } else { AllocatorEnd::Stopped }
-    }
-}
-
-fn carry_mesh(mesh: &mut ZmqMesh, command: MeshCommand) {
-    match command {
-        MeshCommand::Connect(source, endpoint) => mesh.connect(PeerId(source.0), &endpoint),
-        MeshCommand::Disconnect(source) => mesh.disconnect(PeerId(source.0)),
-        MeshCommand::Remake(source) => mesh.remake(PeerId(source.0)),
-        MeshCommand::Subscribe(topic) => mesh.subscribe(&topic),
-        MeshCommand::Unsubscribe(topic) => mesh.unsubscribe(&topic),
-        MeshCommand::Publish(topic, body) => mesh.publish(&topic, body),
     }
 }

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use chunk_sync::mesh_wire::TopicBytes;
+use chunk_sync::ports::MeshCommand;
 
 mod door;
 pub mod limits;
@@ -75,6 +76,18 @@ pub trait Mesh: Send {
     /// Appends everything received so far to `into`: each peer's frames in the order sent, peers by rising
     /// number. Beyond [`limits::INBOX_BYTES_MAX`] per peer the newest had been dropped and counted.
     fn drain(&mut self, into: &mut Vec<MeshFrame>);
+
+    /// Does what a core wants done.
+    fn obey(&mut self, command: MeshCommand) {
+        match command {
+            MeshCommand::Connect(source, endpoint) => self.connect(PeerId(source.0), &endpoint),
+            MeshCommand::Disconnect(source) => self.disconnect(PeerId(source.0)),
+            MeshCommand::Remake(source) => self.remake(PeerId(source.0)),
+            MeshCommand::Subscribe(topic) => self.subscribe(&topic),
+            MeshCommand::Unsubscribe(topic) => self.unsubscribe(&topic),
+            MeshCommand::Publish(topic, body) => self.publish(&topic, body),
+        }
+    }
 
     /// The counters as they are now.
     fn stats(&self) -> MeshStats;

@@ -1,9 +1,13 @@
 //! The world's own facts and its clock: what every process of a cluster reads (the first one writes) at its start.
 //!
 //! Called by the shells of nodes and allocators before anything else. The record is never changed here once it
-//! is there; the clock never goes back while the process lives.
+//! is there.
 
 use std::time::{Duration, Instant};
+
+mod clock;
+
+pub use clock::{ClockKeeper, WorldClock};
 
 use chunk_sync::records::{CLUSTER_WORLD, DOC_WORLD, KeyRecord, WORLD, WorldRecord, decode, encode};
 use chunk_sync::store::{
@@ -42,49 +46,39 @@ pub enum WorldError {
     Random(#[from] getrandom::Error),
 }
 
-/// The world's clock: milliseconds since the world began, by this machine's monotonic clock from a reading of the
-/// store's. Copies agree.
-#[derive(Clone, Copy, Debug)]
-pub struct WorldClock {
-    opened: Instant,
-    opened_ms: u64,
-}
-
-impl WorldClock {
-    /// A clock that shows `world_ms` at the moment `at`.
-    pub fn new(world_ms: u64, at: Instant) -> Self {
-        Self { opened: at, opened_ms: world_ms }
-    }
-
-    /// World milliseconds now, rounded down.
-    pub fn now_ms(&self) -> u64 {
-        self.opened_ms + self.opened.elapsed().as_millis() as u64
-    }
-
-    /// The moment at which the clock shows `world_ms`; a time before the clock was opened is that moment.
-    pub fn instant_at(&self, world_ms: u64) -> Instant {
-        self.opened + Duration::from_millis(world_ms.saturating_sub(self.opened_ms))
-    }
-}
-
 /// Reads the world's record, writes it if there is none yet, and sets the world's clock by the store's.
 ///
 /// # Errors
 /// [`WorldError`] if the store doesn't answer or holds something unreadable.
 pub async fn open_world(store: &StoreHandle) -> Result<(WorldRecord, WorldClock), WorldError> {
     let record = open_record(store).await?;
-    let mut best: Option<(Duration, WorldClock)> = None;
+    let reading = read_clock(store).await?;
+    let clock = WorldClock::new(reading.store_ms.saturating_sub(record.began_ms), reading.at);
+    Ok((record, clock))
+}
+
+/// What the store's clock showed.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    store_ms: u64,
+    /// When it showed that, as well as can be known.
+    at: Instant,
+    /// How long the question took; half of it is the reading's error at worst.
+    way: Duration,
+}
+
+/// The best of a few readings of the store's clock.
+async fn read_clock(store: &StoreHandle) -> Result<Reading, WorldError> {
+    let mut best: Option<Reading> = None;
     for _ in 0..CLOCK_READINGS {
         let asked = Instant::now();
         let (_, store_ms) = load(store).await?;
         let way = asked.elapsed();
-        let clock = WorldClock::new(store_ms.saturating_sub(record.began_ms), asked + way / 2);
-        if best.is_none_or(|(shortest, _)| way < shortest) {
-            best = Some((way, clock));
+        if best.is_none_or(|best| way < best.way) {
+            best = Some(Reading { store_ms, at: asked + way / 2, way });
         }
     }
-    let (_, clock) = best.ok_or(WorldError::Unsettled)?;
-    Ok((record, clock))
+    best.ok_or(WorldError::Unsettled)
 }
 
 async fn open_record(store: &StoreHandle) -> Result<WorldRecord, WorldError> {
@@ -138,21 +132,4 @@ fn new_record(store_ms: u64) -> Result<WorldRecord, getrandom::Error> {
 /// A token before there is a minter: random, and never the reserved one.
 fn new_token() -> Result<Token, getrandom::Error> {
     Ok(Token(getrandom::u64()?.max(Token::NONE.0 + 1)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_finds_its_moments_again() {
-        let at = Instant::now();
-        let clock = WorldClock::new(5_000, at);
-        assert_eq!(clock.instant_at(5_250), at + Duration::from_millis(250));
-        assert_eq!(clock.instant_at(4_000), at, "before it was opened there is nothing to wait for");
-        let (first, second) = (clock.now_ms(), clock.now_ms());
-        assert!(5_000 <= first && first <= second);
-        // What is due by its moment is due by its number.
-        assert!(Instant::now() < clock.instant_at(first + 1_000));
-    }
 }

@@ -13,7 +13,10 @@ use chunk_sync_io::mesh::{Mesh, ZmqMesh};
 use chunk_sync_io::store::{StoreHandle, StoreUrl, lease_minter};
 use chunk_sync_io::world::{WorldClock, open_world};
 use population_allocator::core::{Policy, Standing};
-use population_allocator::service::{AllocatorEnd, AllocatorHandle, AllocatorOptions, Report, start};
+use population_allocator::limits::ISLANDS_MAX;
+use population_allocator::service::{
+    AllocatorEnd, AllocatorHandle, AllocatorOptions, Report, StartError, start,
+};
 use std::ops::ControlFlow;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -30,6 +33,11 @@ async fn store(folder: &tempfile::TempDir) -> StoreHandle {
 fn options(policy: Policy) -> AllocatorOptions {
     let any = "127.0.0.1:0".parse().unwrap();
     AllocatorOptions { listen: any, advertise: None, mesh_listen: any, policy }
+}
+
+async fn begin(options: AllocatorOptions, store: &StoreHandle) -> Result<AllocatorHandle, StartError> {
+    let (_, clock) = open_world(store).await.unwrap();
+    start(options, store.clone(), clock).await
 }
 
 /// A node as the allocator sees it: a record, and a census from a real publisher until it is dropped.
@@ -76,6 +84,7 @@ async fn speaker(
                 tick: Tick::at_ms(clock.now_ms()),
                 sessions: sessions.clone(),
                 open: true,
+                serves: (1..=ISLANDS_MAX).map(IslandId).collect(),
                 ..Census::default()
             };
             mesh.publish(&Topic::Census.bytes(), Bytes::from(mesh_wire::encode(&census)));
@@ -130,8 +139,8 @@ async fn clients_get_seats_and_clear_refusals() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
     let (world, clock) = open_world(&store).await.unwrap();
-    let handle = start(options(Policy::default()), store.clone()).await.unwrap();
-    let speaker = speaker(&store, clock, Vec::new()).await;
+    let handle = begin(options(Policy::default()), &store).await.unwrap();
+    let speaker = speaker(&store, clock.clone(), Vec::new()).await;
     until(&handle, |report| report.state.nodes.iter().any(|node| node.alive)).await;
 
     let seat = join(&handle, &hello("Mara")).await.unwrap();
@@ -158,11 +167,10 @@ async fn a_crowd_at_the_door_is_seated_whole() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
     let (_, clock) = open_world(&store).await.unwrap();
-    let handle =
-        start(options(Policy { design: 50, cap: 60, minimum: 10, ..Policy::default() }), store.clone())
-            .await
-            .unwrap();
-    let _speaker = speaker(&store, clock, Vec::new()).await;
+    let handle = begin(options(Policy { design: 50, cap: 60, minimum: 10, ..Policy::default() }), &store)
+        .await
+        .unwrap();
+    let _speaker = speaker(&store, clock.clone(), Vec::new()).await;
     until(&handle, |report| report.state.nodes.iter().any(|node| node.alive)).await;
     let joins = (0..400).map(|n| {
         let address = handle.address();
@@ -189,8 +197,8 @@ async fn a_restart_on_the_same_folder_goes_on() {
     let player = {
         let store = store(&folder).await;
         let (_, clock) = open_world(&store).await.unwrap();
-        let handle = start(options(Policy::default()), store.clone()).await.unwrap();
-        let _speaker = speaker(&store, clock, Vec::new()).await;
+        let handle = begin(options(Policy::default()), &store).await.unwrap();
+        let _speaker = speaker(&store, clock.clone(), Vec::new()).await;
         let seat = join(&handle, &hello("Mara")).await.unwrap();
         assert_eq!(handle.shutdown().await, AllocatorEnd::Stopped);
         seat.player
@@ -207,9 +215,9 @@ async fn a_restart_on_the_same_folder_goes_on() {
     .await
     .unwrap();
     let (_, clock) = open_world(&store).await.unwrap();
-    let handle = start(options(Policy::default()), store.clone()).await.unwrap();
+    let handle = begin(options(Policy::default()), &store).await.unwrap();
     let inside = vec![(PlayerId(player), 1, IslandId(1))];
-    let _speaker = speaker(&store, clock, inside).await;
+    let _speaker = speaker(&store, clock.clone(), inside).await;
     let seat = join(&handle, &hello("MARA")).await.unwrap();
     assert_eq!((seat.player, seat.island), (player, 1));
     until(&handle, |report| report.state.plan.number >= 1 && report.state.nodes[0].sessions == 1).await;
@@ -219,9 +227,9 @@ async fn a_restart_on_the_same_folder_goes_on() {
 async fn a_second_allocator_takes_over_and_the_first_ends() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
-    let mut first = start(options(Policy::default()), store.clone()).await.unwrap();
+    let mut first = begin(options(Policy::default()), &store).await.unwrap();
     until(&first, |report| report.standing == Standing::Serving).await;
-    let second = start(options(Policy::default()), store.clone()).await.unwrap();
+    let second = begin(options(Policy::default()), &store).await.unwrap();
     assert_eq!(timeout(PATIENCE, first.ended()).await, Ok(AllocatorEnd::Fenced));
     until(&second, |report| report.standing == Standing::Serving).await;
 }
@@ -232,11 +240,11 @@ async fn what_stands_in_the_way_is_said_clearly() {
     let store = store(&folder).await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap();
-    let error = start(AllocatorOptions { listen: port, ..options(Policy::default()) }, store.clone()).await;
+    let error = begin(AllocatorOptions { listen: port, ..options(Policy::default()) }, &store).await;
     let text = error.unwrap_err().to_string();
     assert!(text.contains(&port.port().to_string()) && text.contains("taken"), "{text}");
     let policy = Policy { design: 0, islands: 0, ..Policy::default() };
-    let text = start(options(policy), store).await.unwrap_err().to_string();
+    let text = begin(options(policy), &store).await.unwrap_err().to_string();
     assert!(text.contains("design is 0") && text.contains("islands is 0"), "{text}");
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use chunk_sync_io::store::StoreHandle;
 use metrics_exporter_prometheus::PrometheusHandle;
 use population_allocator::service::{AllocatorHandle, AllocatorOptions};
 
@@ -12,6 +11,7 @@ use crate::http::{Admin, Observed};
 use crate::own::Own;
 use crate::process::Process;
 use crate::seats::{self, Reports};
+use crate::storage::Storage;
 use crate::{figures, storage};
 
 /// An allocator process.
@@ -20,7 +20,7 @@ pub(crate) struct Allocator {
     prometheus: PrometheusHandle,
     seen: Arc<Seen>,
     admin: Option<Admin>,
-    store: Option<StoreHandle>,
+    storage: Option<Storage>,
     allocator: Option<AllocatorHandle>,
 }
 
@@ -28,7 +28,7 @@ impl Allocator {
     /// An allocator that has yet to be started.
     pub(crate) fn new(config: AllocatorConfig, prometheus: PrometheusHandle) -> Self {
         let seen = Arc::new(Seen { reports: Reports::default(), own: Own::new("allocator") });
-        Self { config, prometheus, seen, admin: None, store: None, allocator: None }
+        Self { config, prometheus, seen, admin: None, storage: None, allocator: None }
     }
 }
 
@@ -42,14 +42,16 @@ impl Process for Allocator {
         }
         let seen: Arc<dyn Observed> = Arc::<Seen>::clone(&self.seen);
         self.admin = Some(Admin::open(common.http, seen, self.prometheus.clone()).await?);
-        let store = self.store.insert(storage::open(&common.store).await?).clone();
+        let store = storage::open(&common.store).await?;
+        let storage = self.storage.insert(Storage::start(store).await?);
+        let (store, clock) = (storage.store.clone(), storage.clock.clone());
         let options = AllocatorOptions {
             listen: addresses.listen,
             advertise: addresses.advertise.clone(),
             mesh_listen: addresses.mesh_listen,
             policy: self.config.policy,
         };
-        let started = population_allocator::service::start(options, store).await;
+        let started = population_allocator::service::start(options, store, clock).await;
         let allocator = started.map_err(|error| seats::refused(&error))?;
         let advertised = addresses.advertise.clone().unwrap_or_else(|| allocator.address().to_string());
         self.seen.own.note_join(advertised);
@@ -80,7 +82,9 @@ impl Process for Allocator {
             let end = allocator.shutdown().await;
             tracing::debug!(?end, "allocator ended");
         }
-        storage::close(self.store.take()).await;
+        if let Some(storage) = self.storage.take() {
+            storage.close().await;
+        }
         self.admin = None;
         tracing::info!("closed");
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use chunk_sync::ids::NodeId;
-use chunk_sync_io::store::StoreHandle;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 use world_node::shell::{NodeHandle, NodeOptions};
@@ -15,6 +14,7 @@ use crate::http::{Admin, Observed};
 use crate::nodes::{self, Nodes};
 use crate::own::Own;
 use crate::process::Process;
+use crate::storage::Storage;
 use crate::{figures, storage};
 
 /// A node process.
@@ -23,7 +23,7 @@ pub(crate) struct Node {
     prometheus: PrometheusHandle,
     seen: Arc<Seen>,
     admin: Option<Admin>,
-    store: Option<StoreHandle>,
+    storage: Option<Storage>,
 }
 
 impl Node {
@@ -31,7 +31,7 @@ impl Node {
     pub(crate) fn new(config: NodeConfig, prometheus: PrometheusHandle) -> Self {
         let nodes = Nodes::new(std::iter::once(config.node));
         let seen = Seen { node: config.node, nodes, own: Own::new("node"), ready: AtomicBool::new(false) };
-        Self { config, prometheus, seen: Arc::new(seen), admin: None, store: None }
+        Self { config, prometheus, seen: Arc::new(seen), admin: None, storage: None }
     }
 }
 
@@ -46,8 +46,9 @@ impl Process for Node {
         }
         let seen: Arc<dyn Observed> = Arc::<Seen>::clone(&self.seen);
         self.admin = Some(Admin::open(common.http, seen, self.prometheus.clone()).await?);
-        let store = self.store.insert(storage::open(&common.store).await?).clone();
-        let clock = storage::clock(&store).await?;
+        let store = storage::open(&common.store).await?;
+        let storage = self.storage.insert(Storage::start(store).await?);
+        let (store, clock) = (storage.store.clone(), storage.clock.clone());
         let options = NodeOptions {
             node,
             listen: addresses.listen,
@@ -79,7 +80,9 @@ impl Process for Node {
 
     async fn close(&mut self) {
         self.seen.nodes.close().await;
-        storage::close(self.store.take()).await;
+        if let Some(storage) = self.storage.take() {
+            storage.close().await;
+        }
         self.admin = None;
         tracing::info!("closed");
     }

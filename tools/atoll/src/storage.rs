@@ -1,11 +1,41 @@
-//! Opening and closing the store of a process.
+//! The store of a process and the world's clock that is kept by it: opened once, closed last.
 
 use chunk_sync_io::store::{OpenError, StoreHandle, StoreUrl};
-use chunk_sync_io::world::{WorldClock, open_world};
+use chunk_sync_io::world::{ClockKeeper, WorldClock, open_world};
 
 use crate::failure::Failure;
 
-/// Opens the store.
+/// A store in use.
+pub(crate) struct Storage {
+    /// The store.
+    pub(crate) store: StoreHandle,
+    /// The world's clock.
+    pub(crate) clock: WorldClock,
+    keeper: ClockKeeper,
+}
+
+impl Storage {
+    /// Sets the world's clock by the store, and keeps it so.
+    pub(crate) async fn start(store: StoreHandle) -> Result<Self, Failure> {
+        let (world, clock) = match open_world(&store).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                close(store).await;
+                return Err(Failure::run(error));
+            }
+        };
+        let keeper = ClockKeeper::start(clock.clone(), world.began_ms, store.clone());
+        Ok(Self { store, clock, keeper })
+    }
+
+    /// Closes the store, once nobody else holds it.
+    pub(crate) async fn close(self) {
+        self.keeper.stop().await;
+        close(self.store).await;
+    }
+}
+
+/// Opens a store.
 pub(crate) async fn open(url: &StoreUrl) -> Result<StoreHandle, Failure> {
     StoreHandle::open(url).await.map_err(|error| match error {
         OpenError::Folder { .. } | OpenError::InUse { .. } | OpenError::Unreadable { .. } => {
@@ -15,14 +45,8 @@ pub(crate) async fn open(url: &StoreUrl) -> Result<StoreHandle, Failure> {
     })
 }
 
-/// The world's clock, by the store's.
-pub(crate) async fn clock(store: &StoreHandle) -> Result<WorldClock, Failure> {
-    let (_, clock) = open_world(store).await.map_err(Failure::run)?;
-    Ok(clock)
-}
-
-/// Closes the store, once nobody else holds it: what waits is written first.
-pub(crate) async fn close(store: Option<StoreHandle>) {
+/// Closes a store, once nobody else holds it: what waits is written first.
+pub(crate) async fn close(store: StoreHandle) {
     // The last handle waits for the store's thread, which no thread of the runtime may do.
     if let Err(error) = tokio::task::spawn_blocking(move || drop(store)).await {
         tracing::error!(%error, "closing the store");

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use chunk_sync::ids::NodeId;
 use chunk_sync_io::store::StoreHandle;
-use chunk_sync_io::world::WorldClock;
 use metrics_exporter_prometheus::PrometheusHandle;
 use population_allocator::service::{AllocatorHandle, AllocatorOptions};
 use tokio::task::JoinSet;
@@ -21,6 +20,7 @@ use crate::nodes::{self, Nodes};
 use crate::own::Own;
 use crate::process::Process;
 use crate::seats::{self, Reports};
+use crate::storage::Storage;
 use crate::{figures, storage};
 
 /// A whole cluster.
@@ -29,7 +29,7 @@ pub(crate) struct Cluster {
     prometheus: PrometheusHandle,
     seen: Arc<Seen>,
     admin: Option<Admin>,
-    store: Option<(StoreHandle, WorldClock)>,
+    storage: Option<Storage>,
     allocator: Option<AllocatorHandle>,
     happenings: JoinSet<Happening>,
     restarts: Vec<u32>,
@@ -55,7 +55,7 @@ impl Cluster {
             prometheus,
             seen: Arc::new(seen),
             admin: None,
-            store: None,
+            storage: None,
             allocator: None,
             happenings: JoinSet::new(),
         }
@@ -75,7 +75,7 @@ impl Cluster {
         match storage::open(&config.common.store).await {
             Ok(store) if faults.is_empty() => Ok(store),
             Ok(store) => {
-                storage::close(Some(store)).await;
+                storage::close(store).await;
                 Err(Failure::Setup(faults))
             }
             Err(Failure::Setup(more)) => {
@@ -88,9 +88,8 @@ impl Cluster {
     }
 
     async fn start_node(&mut self, node: NodeId) -> Result<(), Failure> {
-        let Some((store, clock)) = self.store.clone() else {
-            return Err(Failure::run("the store is closed"));
-        };
+        let Some(storage) = &self.storage else { return Err(Failure::run("the store is closed")) };
+        let (store, clock) = (storage.store.clone(), storage.clock.clone());
         let options = NodeOptions {
             node,
             listen: self.config.listen(u16::try_from(node.0).unwrap_or(u16::MAX)),
@@ -144,8 +143,8 @@ impl Process for Cluster {
         let store = self.probe().await?;
         let seen: Arc<dyn Observed> = Arc::<Seen>::clone(&self.seen);
         self.admin = Some(Admin::open(self.config.common.http, seen, self.prometheus.clone()).await?);
-        let clock = storage::clock(&store).await?;
-        self.store = Some((store.clone(), clock));
+        let storage = self.storage.insert(Storage::start(store).await?);
+        let (store, clock) = (storage.store.clone(), storage.clock.clone());
         for number in 1..=self.config.nodes {
             self.start_node(NodeId(number.into())).await?;
         }
@@ -155,7 +154,7 @@ impl Process for Cluster {
             mesh_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             policy: self.config.policy,
         };
-        let started = population_allocator::service::start(options, store).await;
+        let started = population_allocator::service::start(options, store, clock).await;
         let allocator = started.map_err(|error| seats::refused(&error))?;
         self.seen.own.note_join(allocator.address().to_string());
         self.seen.reports.follow(allocator.reports());
@@ -200,7 +199,9 @@ impl Process for Cluster {
             }
         };
         tokio::join!(seats, self.seen.nodes.close());
-        storage::close(self.store.take().map(|(store, _)| store)).await;
+        if let Some(storage) = self.storage.take() {
+            storage.close().await;
+        }
         self.admin = None;
         tracing::info!("closed");
     }
