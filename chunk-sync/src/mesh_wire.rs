@@ -204,6 +204,9 @@ pub struct Census {
     pub tick_ms: (f32, f32),
     /// Whether it lets newcomers in.
     pub open: bool,
+    /// Islands that it has read of in the plan and serves.
+    #[serde(default)]
+    pub serves: Vec<IslandId>,
 }
 
 /// A chunk in a census.

@@ -20,8 +20,7 @@ mod state;
 
 pub use ledger::{Hold, Presence, Seat};
 pub use ports::{
-    AllocatorConfig, Answer, ConfigError, Counters, MeshCommand, Policy, PolicyError, RequestId, RequestNo,
-    Seating, Standing,
+    AllocatorConfig, Answer, ConfigError, Counters, Policy, PolicyError, RequestNo, Seating, Standing,
 };
 pub use state::{ChunkState, ClusterState, IslandState, NodeState, PlanState, QueueState, TickState};
 
@@ -31,6 +30,7 @@ use authority::{Authority, Right};
 use chunk_sync::ids::{IslandId, NodeId, PlayerId, Source};
 use chunk_sync::limits::RESUME_GRACE_MS;
 use chunk_sync::mesh_wire::{Census, Heartbeat, Topic, decode};
+use chunk_sync::ports::{MeshCommand, RequestId};
 use chunk_sync::records::{AllocatorRecord, PlanRecord};
 use chunk_sync::store::{StoreAnswer, StoreFault, StoreOp};
 use chunk_sync::wire::{Hello, RejectCode, is_name};

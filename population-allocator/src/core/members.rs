@@ -1,11 +1,12 @@
 //! The nodes of the cluster, as registry, heartbeats and census show them: who is there, who has fallen silent,
 //! who was replaced, and how busy each is. Used by the core only; seats are the ledger's.
 
-use super::ports::{Counters, MeshCommand};
+use super::ports::Counters;
 use crate::limits::NODE_SILENT_MS;
-use chunk_sync::ids::{NodeId, PlayerId, Source};
+use chunk_sync::ids::{IslandId, NodeId, PlayerId, Source};
 use chunk_sync::limits::{FRAME_AHEAD_TICKS_MAX, LINK_REMAKE_MS, NODE_LEASE_MS};
 use chunk_sync::mesh_wire::{Census, ChunkCensus};
+use chunk_sync::ports::MeshCommand;
 use chunk_sync::records::{NodeRecord, decode, lease_name, node_doc};
 use chunk_sync::store::PartitionView;
 use chunk_sync::time::Tick;
@@ -28,6 +29,8 @@ pub(super) struct Heard {
     pub tick_ms: (f32, f32),
     /// Whether it lets newcomers in.
     pub open: bool,
+    /// Islands that it serves, in ascending order.
+    pub serves: Vec<IslandId>,
 }
 
 /// A node that the registry names.
@@ -74,6 +77,13 @@ impl Member {
     /// Whether it should be there: it holds a lease, or spoke within one.
     pub(super) fn is_expected(&self, now_ms: u64) -> bool {
         self.record.alive && (self.leased || self.spoke_within(NODE_LEASE_MS, now_ms))
+    }
+
+    /// Whether newcomers to the island may be sent to it: it is live, lets players in, and has read that there is
+    /// such an island.
+    pub(super) fn takes(&self, island: IslandId, now_ms: u64) -> bool {
+        let ready = |heard: &Heard| heard.open && heard.serves.binary_search(&island).is_ok();
+        self.is_live(now_ms) && self.heard.as_ref().is_some_and(ready)
     }
 
     /// Sessions that it last told.
@@ -261,6 +271,8 @@ impl Members {
         }
         let mut chunks = std::mem::take(&mut census.chunks);
         chunks.retain(|chunk| chunk.c.index().is_some());
+        let mut serves = std::mem::take(&mut census.serves);
+        serves.sort_unstable();
         member.heard = Some(Heard {
             tick: census.tick,
             sessions: u32::try_from(census.sessions.len()).unwrap_or(u32::MAX),
@@ -269,6 +281,7 @@ impl Members {
             cpu_s: if census.cpu_s.is_finite() { census.cpu_s } else { 0.0 },
             tick_ms: (finite(census.tick_ms.0), finite(census.tick_ms.1)),
             open: census.open,
+            serves,
         });
         member.lost = false;
         let mut listed: Vec<PlayerId> = census.sessions.iter().map(|(player, ..)| *player).collect();

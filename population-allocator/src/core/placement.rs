@@ -29,11 +29,13 @@ pub(super) struct Applicant {
     pub wish: Option<IslandId>,
 }
 
-/// Picks the island; `inherited` are seats that may be taken without the ledger's knowledge.
+/// Picks the island; `inherited` are seats that may be taken without the ledger's knowledge, `ready` says whether a
+/// node takes newcomers to an island.
 pub(super) fn island<'p>(
     plan: &'p PlanRecord,
     ledger: &Ledger,
     inherited: impl Fn(IslandId) -> u32,
+    ready: impl Fn(&IslandRecord) -> bool,
     islands_max: u32,
     applicant: Applicant,
 ) -> Result<&'p IslandRecord, Obstacle> {
@@ -50,7 +52,9 @@ pub(super) fn island<'p>(
     if let Some(island) = seat.and_then(|seat| seat.island()).and_then(find) {
         return Ok(island);
     }
-    if let Some(island) = plan.islands.iter().find(|island| taken(island) < island.design) {
+    // An island that opened just now is passed over until a node has read of it; if there is no other, it is waited for.
+    let below_design = || plan.islands.iter().filter(|island| taken(island) < island.design);
+    if let Some(island) = below_design().find(|island| ready(island)).or_else(|| below_design().next()) {
         return Ok(island);
     }
     if (plan.islands.len() as u64) < u64::from(islands_max) {
@@ -73,7 +77,7 @@ pub(super) fn nodes(
         .nodes
         .iter()
         .filter_map(|node| Some((*node, members.get(*node)?)))
-        .filter(|(_, member)| member.is_live(now_ms) && member.heard.as_ref().is_some_and(|heard| heard.open))
+        .filter(|(_, member)| member.takes(island.island, now_ms))
         .map(|(node, member)| {
             let load = member.sessions().saturating_add(ledger.sent_to(node));
             // Smaller is better: by room first, then by load in the wanted direction, then by number.

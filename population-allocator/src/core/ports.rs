@@ -2,10 +2,8 @@
 //! service carries these to real sockets and stores, the simulation to its own.
 
 use crate::limits::{CAP_MAX, ISLANDS_MAX};
-use bytes::Bytes;
 use chunk_sync::ids::Source;
 use chunk_sync::limits::{CAP_POPULATION, DESIGN_POPULATION, MINIMUM_POPULATION};
-use chunk_sync::mesh_wire::TopicBytes;
 use chunk_sync::ticket::TicketKey;
 use chunk_sync::wire::{RejectCode, Seat};
 use std::collections::BTreeMap;
@@ -43,12 +41,15 @@ pub struct Policy {
     pub seating: Seating,
 }
 
+const _: () = assert!(Policy::cap_of(DESIGN_POPULATION) == CAP_POPULATION);
+const _: () = assert!(Policy::minimum_of(DESIGN_POPULATION) == MINIMUM_POPULATION);
+
 impl Default for Policy {
     fn default() -> Self {
         Policy {
             design: DESIGN_POPULATION,
-            cap: CAP_POPULATION,
-            minimum: MINIMUM_POPULATION,
+            cap: Self::cap_of(DESIGN_POPULATION),
+            minimum: Self::minimum_of(DESIGN_POPULATION),
             islands: 1,
             islands_max: ISLANDS_MAX,
             seating: Seating::Spread,
@@ -108,6 +109,16 @@ pub enum PolicyError {
 }
 
 impl Policy {
+    /// The cap of islands of this design population, where nobody sets one: half as many again.
+    pub const fn cap_of(design: u32) -> u32 {
+        design.saturating_add(design / 2)
+    }
+
+    /// The minimum of islands of this design population, where nobody sets one: three tenths.
+    pub const fn minimum_of(design: u32) -> u32 {
+        (design as u64 * 3 / 10) as u32
+    }
+
     /// Everything that is wrong with this policy; nothing, when it can be used.
     pub fn faults(&self) -> Vec<PolicyError> {
         let Policy { design, cap, minimum, islands, islands_max, .. } = *self;
@@ -150,27 +161,6 @@ pub struct Answer {
     pub request: RequestNo,
     /// A seat, or why there is none.
     pub outcome: Result<Seat, RejectCode>,
-}
-
-/// Number of a question to the store, for its answer.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct RequestId(pub u64);
-
-/// What the core wants done on the mesh.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum MeshCommand {
-    /// Follow this member.
-    Connect(Source, String),
-    /// Stop following it.
-    Disconnect(Source),
-    /// Tear its link down and make it anew.
-    Remake(Source),
-    /// Take this topic from everybody.
-    Subscribe(TopicBytes),
-    /// No longer take it.
-    Unsubscribe(TopicBytes),
-    /// Say this.
-    Publish(TopicBytes, Bytes),
 }
 
 /// How an allocator is.

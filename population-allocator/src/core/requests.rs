@@ -1,8 +1,8 @@
 //! Questions to the store on their way: numbers, tokens, and what each was asked for. Used by the core only.
 
-use super::ports::RequestId;
 use crate::limits::STORE_WAIT_MS;
 use chunk_sync::ids::{Minter, PlayerId, Source};
+use chunk_sync::ports::RequestId;
 use chunk_sync::records::WORLD;
 use chunk_sync::store::{StoreOp, Token};
 use std::collections::{BTreeMap, VecDeque};

@@ -7,6 +7,7 @@ use super::placement::{self, Applicant, Obstacle};
 use super::{AllocatorCore, Answer, RequestNo};
 use chunk_sync::ids::{IslandId, NodeId, PlayerId};
 use chunk_sync::limits::TICKET_MS;
+use chunk_sync::records::IslandRecord;
 use chunk_sync::ticket::Ticket;
 use chunk_sync::wire::{RejectCode, Seat};
 
@@ -126,8 +127,12 @@ impl AllocatorCore {
     fn place(&self, applicant: Applicant, now_ms: u64) -> Result<(IslandId, Vec<(NodeId, String)>), Outcome> {
         let Some(plan) = self.book.plan() else { return Err(Outcome::Waits(RejectCode::StoreAway)) };
         let inherited = |island| self.authority.inherited(island);
-        let picked =
-            placement::island(plan, &self.ledger, inherited, self.config.policy.islands_max, applicant);
+        let ready = |island: &IslandRecord| {
+            let members = island.nodes.iter().filter_map(|node| self.members.get(*node));
+            members.into_iter().any(|member| member.takes(island.island, now_ms))
+        };
+        let islands_max = self.config.policy.islands_max;
+        let picked = placement::island(plan, &self.ledger, inherited, ready, islands_max, applicant);
         let island = match picked {
             Ok(island) => island,
             // The first plan is still to be written, or the next one.

@@ -5,18 +5,23 @@ use bytes::Bytes;
 use chunk_sync::ids::{IslandId, NodeId, PlayerId, Source};
 use chunk_sync::limits::{CENSUS_EVERY_TICKS, NODE_LEASE_MS, TICK_MS};
 use chunk_sync::mesh_wire::{self, Census, Topic};
+use chunk_sync::ports::{MeshCommand, RequestId};
 use chunk_sync::random::{RngExt, Stream};
-use chunk_sync::records::{self, CLUSTER_REGISTRY, NodeRecord, WORLD, lease_name, node_doc};
+use chunk_sync::records::{
+    self, CLUSTER_PLAN, CLUSTER_REGISTRY, DOC_PLAN, NodeRecord, PlanRecord, WORLD, lease_name, node_doc,
+};
 use chunk_sync::store::{
     Commit, LeaseStep, MemoryStore, PartitionKey, StoreAnswer, StoreFault, StoreOp, Token,
 };
 use chunk_sync::ticket::{Ticket, TicketKey};
 use chunk_sync::time::Tick;
 use chunk_sync::wire::{Hello, PROTOCOL_VERSIONS, RejectCode, Seat};
-use population_allocator::core::{AllocatorConfig, AllocatorCore, MeshCommand, Policy, RequestId, RequestNo};
+use population_allocator::core::{AllocatorConfig, AllocatorCore, Policy, RequestNo};
 use std::collections::BTreeMap;
 
 pub(crate) const STEP_MS: u64 = 10;
+/// How often a node reads the plan.
+const PLAN_READ_EVERY_MS: u64 = 1_000;
 /// When the world began, by the store's clock.
 const BEGAN_MS: u64 = 1_700_000_000_000;
 /// World time at which every story starts.
@@ -33,6 +38,9 @@ pub(crate) struct FakeNode {
     /// Census messages reach the allocator.
     pub(crate) reachable: bool,
     pub(crate) open: bool,
+    /// It reads the plan, once a second as real ones do.
+    pub(crate) reads_plan: bool,
+    pub(crate) serves: Vec<IslandId>,
     pub(crate) sessions: BTreeMap<PlayerId, (u64, IslandId)>,
 }
 
@@ -181,6 +189,8 @@ impl Cluster {
             awake: true,
             reachable: true,
             open: true,
+            reads_plan: true,
+            serves: Vec::new(),
             sessions: BTreeMap::new(),
         };
         self.nodes.insert(node, fake);
@@ -210,6 +220,15 @@ impl Cluster {
         let fake = self.nodes.get_mut(&node).unwrap();
         (fake.runs, fake.awake) = (false, false);
         fake.sessions.clear();
+    }
+
+    /// Islands that the plan in the store gives to the node.
+    fn plan_of(&mut self, node: NodeId) -> Vec<IslandId> {
+        let key = PartitionKey::cluster(WORLD, CLUSTER_PLAN);
+        let answer = self.store.call(BEGAN_MS + self.now_ms, &StoreOp::Load { partition: key });
+        let StoreAnswer::Loaded(view) = answer else { panic!("{answer:?}") };
+        let plan: PlanRecord = view.doc(DOC_PLAN).and_then(|doc| records::decode(doc)).unwrap_or_default();
+        plan.islands.iter().filter(|i| i.nodes.contains(&node)).map(|i| i.island).collect()
     }
 
     pub(crate) fn commit_registry(&mut self, build: impl FnOnce(Commit) -> Commit) {
@@ -268,6 +287,7 @@ impl Cluster {
                 .map(|(player, (number, island))| (*player, *number, *island))
                 .collect(),
             open: fake.open,
+            serves: fake.serves.clone(),
             ..Census::default()
         }
     }
@@ -346,6 +366,7 @@ impl Cluster {
         for node in nodes {
             let fake = &self.nodes[&node];
             let (source, talks) = (fake.source, fake.runs && fake.awake && fake.reachable);
+            let reads_plan = fake.reads_plan;
             let phase = self.now_ms + u64::from(node) * STEP_MS;
             if talks && phase.is_multiple_of(4_000) {
                 let lease = LeaseStep::Take {
@@ -354,6 +375,10 @@ impl Cluster {
                     ttl_ms: NODE_LEASE_MS,
                 };
                 self.commit_registry(|commit| commit.lease(lease));
+            }
+            if talks && reads_plan && phase.is_multiple_of(PLAN_READ_EVERY_MS) {
+                let serves = self.plan_of(NodeId(node));
+                self.nodes.get_mut(&node).unwrap().serves = serves;
             }
             if talks && phase.is_multiple_of(CENSUS_EVERY_TICKS * TICK_MS) && self.links.contains_key(&source)
             {

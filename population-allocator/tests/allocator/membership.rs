@@ -286,7 +286,7 @@ fn links_follow_the_registry_and_silent_ones_are_remade() {
         cluster.now_ms += 10;
         cluster.core.tick(cluster.now_ms);
         cluster.core.drain_mesh(&mut |command| {
-            remade += u32::from(command == population_allocator::core::MeshCommand::Remake(source));
+            remade += u32::from(command == chunk_sync::ports::MeshCommand::Remake(source));
         });
         cluster.carry();
     }

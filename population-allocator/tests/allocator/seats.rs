@@ -43,6 +43,24 @@ fn a_crowd_at_once_is_seated_without_overfilling() {
 }
 
 #[test]
+fn an_island_takes_players_once_a_node_has_read_of_it() {
+    let mut cluster = Cluster::serving(small(), 2);
+    cluster.nodes.values_mut().for_each(|fake| fake.reads_plan = false);
+    (0..3).for_each(|n| assert_eq!(cluster.play(&format!("p{n}")).island, 1));
+    let (newcomer, wishful) = (cluster.join("p3"), cluster.join_with("p4", Some(2)));
+    cluster.run(2_000);
+    assert!(cluster.core.plan_record().unwrap().islands.len() > 1, "the next island is in the plan");
+    assert!(cluster.answers.is_empty(), "{:?}", cluster.answers);
+    cluster.nodes.get_mut(&2).unwrap().reads_plan = true;
+    cluster.run(2_000);
+    for request in [newcomer, wishful] {
+        let seat = cluster.answers[&request].as_ref().unwrap();
+        assert_eq!((seat.island, first_node(seat)), (2, 2), "only the node that has read of it is listed");
+        assert_eq!(seat.nodes.len(), 1);
+    }
+}
+
+#[test]
 fn a_wish_is_honoured_up_to_the_cap() {
     let mut cluster = Cluster::serving(Policy { islands: 2, ..small() }, 1);
     for n in 0..5 {

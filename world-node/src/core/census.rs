@@ -110,6 +110,7 @@ impl NodeCore {
             cpu_s: self.load.cpu_s,
             tick_ms: self.load.tick_ms,
             open: true,
+            serves: self.islands.iter().map(|island| island.id).collect(),
         };
         self.say(Topic::Census, encode(&census).into());
     }
