@@ -16,11 +16,12 @@ mod standing;
 mod store;
 
 pub use census::Counters;
-pub use ports::{Backlog, ClientSink, MeshCommand, NodeConfig, Phase, RequestId, Standing};
+pub use ports::{Backlog, ClientSink, NodeConfig, Phase, Standing};
 
 use bytes::Bytes;
 use chunk_sync::ids::{ConnId, IslandId, Minter, NodeId, Source};
 use chunk_sync::limits::PAUSE_MS_MAX;
+use chunk_sync::ports::MeshCommand;
 use chunk_sync::random::{Stream, stream};
 use chunk_sync::records::WORLD;
 use chunk_sync::time::Tick;

@@ -63,7 +63,7 @@ impl World {
     }
 
     async fn start(&self, options: NodeOptions) -> Result<NodeHandle, NodeError> {
-        start(options, self.store.clone(), self.clock).await
+        start(options, self.store.clone(), self.clock.clone()).await
     }
 
     async fn serving(&self, node: u32) -> NodeHandle {

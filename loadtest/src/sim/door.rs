@@ -5,9 +5,10 @@ use super::host::hello_end;
 use bytes::Bytes;
 use chunk_sync::ids::Source;
 use chunk_sync::mesh_wire::TopicBytes;
+use chunk_sync::ports::{MeshCommand, RequestId};
 use chunk_sync::store::{StoreAnswer, StoreOp};
 use chunk_sync::wire::{Hello, LENGTH_BYTES, RejectCode, control, control_frame, kind};
-use population_allocator::core::{AllocatorCore, MeshCommand, RequestId, RequestNo};
+use population_allocator::core::{AllocatorCore, RequestNo};
 use std::collections::BTreeMap;
 
 /// One start of the allocator.

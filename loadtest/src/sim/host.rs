@@ -9,11 +9,12 @@ use chunk_sync::ids::{ConnId, EntityId, Epoch, IslandId, Source};
 use chunk_sync::limits::{CLIENT_READ_BYTES_PER_TICK_MAX, HELLO_BYTES_MAX, PAUSE_MS_MAX};
 use chunk_sync::mesh_wire::{Heartbeat, Topic, TopicBytes, Want, decode};
 use chunk_sync::place::{ChunkPos, Pose};
+use chunk_sync::ports::{MeshCommand, RequestId};
 use chunk_sync::store::{StoreAnswer, StoreOp};
 use chunk_sync::wire::{LENGTH_BYTES, kind};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use world_node::core::NodeCore;
-use world_node::core::ports::{MeshCommand, RequestId, Standing};
+use world_node::core::ports::Standing;
 
 /// An entity as its owner has it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -11,13 +11,12 @@ use bytes::Bytes;
 use chunk_sync::ids::Source;
 use chunk_sync::limits::TICK_MS;
 use chunk_sync::mesh_wire::TopicBytes;
+use chunk_sync::ports::MeshCommand;
 use chunk_sync::random::RngExt;
 use chunk_sync::store::StoreAnswer;
-use population_allocator::core::{
-    AllocatorConfig, AllocatorCore, MeshCommand as DoorCommand, Standing as DoorStanding,
-};
+use population_allocator::core::{AllocatorConfig, AllocatorCore, Standing as DoorStanding};
 use world_node::core::NodeCore;
-use world_node::core::ports::{MeshCommand, NodeConfig, Standing};
+use world_node::core::ports::{NodeConfig, Standing};
 use world_node::limits::GHOST_WAIT_MS;
 
 /// How long a process waits before it tries to start again.
@@ -200,7 +199,7 @@ impl Cluster {
         if standing != before {
             self.tell(&format!("allocator ({}) was {before:?}, is {standing:?}", self.door_source));
         }
-        let mesh = ticked.mesh.into_iter().map(as_node_command).collect();
+        let mesh = ticked.mesh;
         self.obey(self.door_source, mesh);
         let start = Start { process: Process::Allocator, nth };
         for (id, op) in ticked.asked {
@@ -259,16 +258,5 @@ impl Cluster {
                 }
             }
         }
-    }
-}
-
-fn as_node_command(command: DoorCommand) -> MeshCommand {
-    match command {
-        DoorCommand::Connect(source, address) => MeshCommand::Connect(source, address),
-        DoorCommand::Disconnect(source) => MeshCommand::Disconnect(source),
-        DoorCommand::Remake(source) => MeshCommand::Remake(source),
-        DoorCommand::Subscribe(topic) => MeshCommand::Subscribe(topic),
-        DoorCommand::Unsubscribe(topic) => MeshCommand::Unsubscribe(topic),
-        DoorCommand::Publish(topic, body) => MeshCommand::Publish(topic, body),
     }
 }

@@ -171,6 +171,11 @@ impl Reader<'_> {
         }
     }
 
+    /// The value, or `otherwise` when nobody gave one.
+    fn parsed_or<T: FromStr<Err: Display>>(&mut self, name: &str, otherwise: Option<T>) -> Option<T> {
+        if self.sources.value(name).is_some() { self.parsed(name) } else { otherwise }
+    }
+
     fn checked<T: FromStr<Err: Display>>(
         &mut self,
         name: &str,
@@ -227,7 +232,9 @@ impl Reader<'_> {
     }
 
     fn policy(&mut self) -> Option<Policy> {
-        let (design, cap, minimum) = (self.parsed("design"), self.parsed("cap"), self.parsed("minimum"));
+        let design = self.parsed("design");
+        let cap = self.parsed_or("cap", design.map(Policy::cap_of));
+        let minimum = self.parsed_or("minimum", design.map(Policy::minimum_of));
         let (islands, islands_max) = (self.parsed("islands"), self.parsed("islands-max"));
         let seating = match self.sources.value("seating")?.text.as_str() {
             "spread" => Some(Seating::Spread),

@@ -205,7 +205,9 @@ fn mesh(node: &str, stats: &MeshStats) {
 fn door(node: &str, stats: &DoorStats) {
     for (outcome, count) in [
         ("accepted", &stats.accepted),
+        ("hello", &stats.hellos),
         ("arrived", &stats.arrived),
+        ("displaced", &stats.displaced),
         ("refused_full", &stats.refused_full),
         ("malformed", &stats.malformed),
         ("timed_out", &stats.timed_out),

@@ -12,6 +12,7 @@ use chunk_sync::place::{ChunkPos, Place, Pose};
 use chunk_sync::random::{RngExt, hash, rendezvous};
 use chunk_sync::records::WORLD;
 use chunk_sync::sync::Who;
+use chunk_sync::terrain::{ChunkTiles, tile_in_chunk};
 use chunk_sync::time::Tick;
 
 /// Ticks that a creature without an owner stands still before it may be taken.
@@ -61,6 +62,22 @@ impl Creature {
     pub(super) fn is_bound(&self) -> bool {
         matches!(self.role, Role::Mine(_) | Role::Releasing(..))
     }
+}
+
+/// The pose, unless it is in water or on a cliff and the chunk has a place to stand: then one of those, the same on
+/// every node.
+fn on_land(tiles: &ChunkTiles, pose: Pose, entity: EntityId) -> Pose {
+    let at = pose.place(ChunkPos::new(0, 0));
+    let walkable = || (0..tiles.len()).filter(|tile| tiles[*tile].is_walkable());
+    let count = walkable().count();
+    if count == 0 || tile_in_chunk(tiles, at).is_walkable() {
+        return pose;
+    }
+    let nth = hash(entity.0, b"landfall") % count as u64;
+    let Some(tile) = walkable().nth(nth as usize) else { return pose };
+    let middle = |tile: usize| (tile as i32 * 2 + 1) * TILE_M as i32 * QUANTA_PER_M / 2;
+    let place = Place { x: middle(tile % TILES_PER_CHUNK_EDGE), y: middle(tile / TILES_PER_CHUNK_EDGE) };
+    Pose::new(place, pose.heading())
 }
 
 impl NodeCore {
@@ -159,9 +176,9 @@ impl NodeCore {
             let (dx, dy) =
                 ((angle.cos() * STEP_QUANTA).round() as i32, (angle.sin() * STEP_QUANTA).round() as i32);
             let to = Place { x: from.x + dx, y: from.y + dy };
-            // It stays in the chunk it was born with, and on land unless it was born in water.
-            let stuck = !self.islands[island].tile(from).is_walkable();
-            if to.chunk() == pos && (stuck || self.islands[island].tile(to).is_walkable()) {
+            // It stays in the chunk it was born with, and on land unless there is none.
+            let swims = !self.islands[island].tile(from).is_walkable();
+            if to.chunk() == pos && (swims || self.islands[island].tile(to).is_walkable()) {
                 state.pose = Pose::new(to, state.pose.heading());
             } else {
                 state.until = now;
@@ -181,8 +198,10 @@ impl NodeCore {
         index: usize,
         nth: usize,
         epoch: Epoch,
-        state: CreatureState,
+        mut state: CreatureState,
     ) {
+        let entity = self.islands[island].chunks[index].creatures[nth].entity;
+        state.pose = on_land(self.islands[island].tiles(index), state.pose, entity);
         let chunk = &mut self.islands[island].chunks[index];
         let creature = &mut chunk.creatures[nth];
         let who = Who {

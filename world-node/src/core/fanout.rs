@@ -8,7 +8,7 @@ use chunk_sync::ids::ConnId;
 use chunk_sync::interest::{Change, Interest};
 use chunk_sync::limits::*;
 use chunk_sync::place::ChunkPos;
-use chunk_sync::wire::{TICK_HEADER_BYTES_MAX, TickHeader, land_frame};
+use chunk_sync::wire::{LAND_FRAME_BYTES, TICK_HEADER_BYTES_MAX, TickHeader, land_frame};
 
 /// Blocks of one tick frame; more go into another frame of the same tick.
 const FRAME_BLOCK_BYTES_MAX: usize = SERVER_FRAME_BYTES_MAX - 64;
@@ -163,6 +163,7 @@ impl NodeCore {
         let new_land = session.land.then(|| newly_seen(session, before)).flatten();
         send_tick(conn, header, parts, clients);
         if let Some(chunks) = new_land {
+            *join_bytes = join_bytes.saturating_sub(chunks.len() * LAND_FRAME_BYTES);
             self.send_land(conn, &chunks);
         }
     }

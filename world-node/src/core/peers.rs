@@ -2,7 +2,7 @@
 
 use super::NodeCore;
 use super::island::Chunk;
-use super::ports::{MeshCommand, Standing};
+use super::ports::Standing;
 use bytes::Bytes;
 use chunk_sync::blocks::{EntityKind, StreamId, split_block};
 use chunk_sync::ids::{EntityId, Epoch, IslandId, PlayerId, Source};
@@ -11,6 +11,7 @@ use chunk_sync::mesh_wire::{
     ClaimNotice, CreatureState, Direct, Heartbeat, Newest, Topic, Want, decode, encode,
 };
 use chunk_sync::place::ChunkPos;
+use chunk_sync::ports::MeshCommand;
 use chunk_sync::sync::{Follower, Verdict};
 use chunk_sync::time::Tick;
 
@@ -42,6 +43,17 @@ enum News {
     Took(PlayerId, Epoch),
     /// It gives a creature away.
     Released(usize, usize, EntityId, Epoch, CreatureState),
+}
+
+/// How a message of another member that was understood counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Word {
+    /// Said just now.
+    Fresh,
+    /// Said long ago, or by a clock that is far off; dropped.
+    Stale,
+    /// It doesn't say when it was said.
+    Undated,
 }
 
 /// All other nodes, by source.
@@ -222,11 +234,14 @@ impl NodeCore {
             }
             Some(Topic::Heartbeat) => self.take_heartbeat(peer, body, now),
             Some(Topic::Direct(source)) if source == self.config.source => self.take_direct(peer, body),
-            Some(Topic::Census) => Some(()),
+            Some(Topic::Census) => Some(Word::Undated),
             _ => None,
         };
         match understood {
-            Some(()) => {
+            // What was said long ago doesn't show that anybody is there now.
+            Some(Word::Stale) => self.counters.frames_dropped += 1,
+            Some(Word::Undated) => (),
+            Some(Word::Fresh) => {
                 if let Some(peer) = self.peers.get_mut(peer) {
                     peer.heard_ms = peer.heard_ms.max(now_ms);
                 }
@@ -242,7 +257,7 @@ impl NodeCore {
         (island, pos, stream): (IslandId, ChunkPos, StreamId),
         body: &Bytes,
         now: Tick,
-    ) -> Option<()> {
+    ) -> Option<Word> {
         let (block, rest) = split_block(body).ok()?;
         let header = block.header;
         if !rest.is_empty() || (header.source, header.chunk, header.stream) != (peer, pos, stream) {
@@ -250,9 +265,12 @@ impl NodeCore {
         }
         let (island, index) = (self.island_at(island)?, pos.index()?);
         let chunk = &mut self.islands[island].chunks[index];
-        if chunk.taken & stream.bit() == 0 || !now.accepts(header.tick) {
+        if !now.accepts(header.tick) {
+            return Some(Word::Stale);
+        }
+        if chunk.taken & stream.bit() == 0 {
             self.counters.frames_dropped += 1;
-            return Some(());
+            return Some(Word::Fresh);
         }
         let at = await_source(chunk, peer, now);
         let mut entered: Vec<(EntityId, Epoch, EntityKind)> = Vec::new();
@@ -273,7 +291,7 @@ impl NodeCore {
             .into_iter()
             .map(|(entity, epoch, kind)| News::Entered(island, index, entity, epoch, kind));
         self.peers.news.extend(entered.map(|news| (peer, news)));
-        Some(())
+        Some(Word::Fresh)
     }
 
     /// Phase 1: what others said since the last step.
@@ -296,15 +314,14 @@ impl NodeCore {
         self.peers.news = all;
     }
 
-    fn take_heartbeat(&mut self, from: Source, body: &[u8], now: Tick) -> Option<()> {
+    fn take_heartbeat(&mut self, from: Source, body: &[u8], now: Tick) -> Option<Word> {
         let heartbeat: Heartbeat = decode(body)?;
         let wants = &heartbeat.wants;
         if heartbeat.source != from || wants.len() > WANTS_MAX || !wants.is_sorted_by_key(|w| (w.i, w.c)) {
             return None;
         }
         if !now.accepts(heartbeat.tick.wire()) || heartbeat.tick.0.abs_diff(now.0) > 1_000 {
-            self.counters.frames_dropped += 1;
-            return Some(());
+            return Some(Word::Stale);
         }
         for newest in &heartbeat.newest {
             let (Some(island), Some(index)) = (self.island_at(newest.i), newest.c.index()) else { continue };
@@ -317,7 +334,7 @@ impl NodeCore {
             self.claims_noticed(notice);
         }
         self.take_wants(from, heartbeat.wants);
-        Some(())
+        Some(Word::Fresh)
     }
 
     /// Applies what a member takes; streams that it newly takes get a keyframe at the next publishing.
@@ -354,7 +371,7 @@ impl NodeCore {
         Some(&mut self.islands[island].chunks[index])
     }
 
-    fn take_direct(&mut self, peer: Source, body: &[u8]) -> Option<()> {
+    fn take_direct(&mut self, peer: Source, body: &[u8]) -> Option<Word> {
         match decode(body)? {
             Direct::Repair { from, island, chunk, streams } if from == peer => {
                 self.chunk_mut(island, chunk)?.forced |= streams;
@@ -368,7 +385,7 @@ impl NodeCore {
             }
             _ => return None,
         }
-        Some(())
+        Some(Word::Undated)
     }
 
     /// Phase 5: every stream with an audience.

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use chunk_sync::ids::{ConnId, NodeId, Source};
-use chunk_sync::mesh_wire::TopicBytes;
 use chunk_sync::ticket::TicketKey;
 
 /// What a node core is told at its start.
@@ -88,27 +87,6 @@ pub struct Backlog {
     /// World milliseconds of the last time the socket took any (or of the first byte that had to wait).
     pub stalled_since_ms: u64,
 }
-
-/// What the core wants done on the mesh.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum MeshCommand {
-    /// Follow this member.
-    Connect(Source, String),
-    /// Stop following it.
-    Disconnect(Source),
-    /// Tear its link down and make it anew.
-    Remake(Source),
-    /// Take this topic from everybody.
-    Subscribe(TopicBytes),
-    /// No longer take it.
-    Unsubscribe(TopicBytes),
-    /// Say this.
-    Publish(TopicBytes, Bytes),
-}
-
-/// Number of a question to the store, for its answer.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct RequestId(pub u64);
 
 /// How a node is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,8 +1,9 @@
 //! Questions to the store that are under way: what each was for, so that its answer finds its place.
 
-use super::{NodeCore, RequestId};
+use super::NodeCore;
 use crate::core::standing::RegisterAsk;
 use chunk_sync::ids::{ConnId, Minter, PlayerId, Source};
+use chunk_sync::ports::RequestId;
 use chunk_sync::store::{Commit, PartitionKey, StoreAnswer, StoreOp, Token};
 use std::collections::BTreeMap;
 

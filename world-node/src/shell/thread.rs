@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use chunk_sync::ids::{ConnId, Source};
+use chunk_sync::ports::RequestId;
 use chunk_sync::store::{StoreAnswer, StoreFault, StoreOp};
 use chunk_sync::time::Tick;
 use chunk_sync::wire::RejectCode;
 use chunk_sync_io::door::{Arrival, Door};
-use chunk_sync_io::mesh::{Mesh, MeshFrame, PeerId};
+use chunk_sync_io::mesh::{Mesh, MeshFrame};
 use chunk_sync_io::store::StoreHandle;
 use chunk_sync_io::world::WorldClock;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -22,7 +23,7 @@ use super::NodeEnd;
 use super::sockets::{Received, Sockets};
 use super::stats::{SharedStats, TickTimes, own_thread_cpu_s};
 use crate::core::NodeCore;
-use crate::core::ports::{MeshCommand, RequestId, Standing};
+use crate::core::ports::Standing;
 use crate::limits::{
     ARRIVALS_PER_TICK_MAX, GHOST_WAIT_MS, LOAD_EVERY_TICKS, MESH_STATS_EVERY_TICKS, STOP_MS_MAX,
     STORE_IN_FLIGHT_MAX,
@@ -94,7 +95,7 @@ impl NodeThread {
     /// Sleeps to the start of the next tick after `last` that has not begun yet, and returns it. After an overrun
     /// ticks are left out: running after them would only make the next ones late.
     fn sleep_to_next(&mut self, last: Tick) -> Tick {
-        let clock = self.parts.clock;
+        let clock = &self.parts.clock;
         let next = Tick((last.0 + 1).max(Tick::at_ms(clock.now_ms()).0));
         let skipped = next.0 - last.0 - 1;
         self.parts.stats.ticks_skipped.fetch_add(skipped, Relaxed);
@@ -181,7 +182,7 @@ impl NodeThread {
 
     fn hand_to_mesh(&mut self) {
         let Parts { core, mesh, .. } = &mut self.parts;
-        core.drain_mesh(&mut |command| obey(mesh.as_mut(), command));
+        core.drain_mesh(&mut |command| mesh.obey(command));
         mesh.flush();
     }
 
@@ -253,15 +254,4 @@ fn adopt(sockets: &mut Sockets, stream: tokio::net::TcpStream) -> std::io::Resul
         let _ = std::io::Write::write(&mut &stream, &RejectCode::Busy.frame());
     }
     sockets.adopt(stream)
-}
-
-fn obey(mesh: &mut dyn Mesh, command: MeshCommand) {
-    match command {
-        MeshCommand::Connect(source, endpoint) => mesh.connect(PeerId(source.0), &endpoint),
-        MeshCommand::Disconnect(source) => mesh.disconnect(PeerId(source.0)),
-        MeshCommand::Remake(source) => mesh.remake(PeerId(source.0)),
-        MeshCommand::Subscribe(topic) => mesh.subscribe(&topic),
-        MeshCommand::Unsubscribe(topic) => mesh.unsubscribe(&topic),
-        MeshCommand::Publish(topic, body) => mesh.publish(&topic, body),
-    }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use chunk_sync::limits::{CAP_POPULATION, DESIGN_POPULATION, MINIMUM_POPULATION};
+use chunk_sync::limits::DESIGN_POPULATION;
 use population_allocator::limits::ISLANDS_MAX;
 
 /// What a process is.
@@ -68,8 +68,7 @@ pub(crate) static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
         unit,
         meaning,
     };
-    let (design, cap, minimum) =
-        (DESIGN_POPULATION.to_string(), CAP_POPULATION.to_string(), MINIMUM_POPULATION.to_string());
+    let design = DESIGN_POPULATION.to_string();
     let islands_max = ISLANDS_MAX.to_string();
     vec![
         key("nodes", UP, "3", "N", "nodes", "world nodes, each on a thread of its own, 1 to 64"),
@@ -151,8 +150,15 @@ pub(crate) static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
         key("islands", SEATS, "1", "N", "islands", "islands that are open from the start"),
         key("islands-max", SEATS, &islands_max, "N", "islands", "islands that are ever open"),
         key("design", SEATS, &design, "N", "players", "wanted population of an island"),
-        key("cap", SEATS, &cap, "N", "players", "most that an island ever holds"),
-        key("minimum", SEATS, &minimum, "N", "players", "population under which an island feels dead"),
+        key("cap", SEATS, "", "N", "players", "most that an island ever holds; 1.5 x design when not given"),
+        key(
+            "minimum",
+            SEATS,
+            "",
+            "N",
+            "players",
+            "population under which an island feels dead; 0.3 x design when not given",
+        ),
         key(
             "seating",
             SEATS,

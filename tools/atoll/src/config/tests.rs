@@ -33,10 +33,23 @@ fn flags_come_before_variables_before_the_file_before_defaults() {
     );
     let config = up(&sources, faults).unwrap();
     assert_eq!(config.nodes, 6);
-    assert_eq!((config.policy.design, config.policy.cap, config.policy.minimum), (120, 150, 60));
+    assert_eq!((config.policy.design, config.policy.cap, config.policy.minimum), (120, 150, 36));
     assert_eq!(config.listen(2), "127.0.0.1:7002".parse().unwrap());
     assert_eq!(config.common.http, "127.0.0.1:8080".parse().unwrap());
     assert_eq!(config.common.store.to_string(), "embedded:./atoll-data");
+}
+
+#[test]
+fn cap_and_minimum_follow_the_design_population_unless_they_are_given() {
+    let populations = |flags: &[(&str, &str)]| {
+        let (sources, faults) = gather(Role::Up, flags, &[], None);
+        let policy = up(&sources, faults).unwrap().policy;
+        (policy.design, policy.cap, policy.minimum)
+    };
+    assert_eq!(populations(&[]), (200, 300, 60));
+    assert_eq!(populations(&[("design", "50")]), (50, 75, 15));
+    assert_eq!(populations(&[("design", "4000"), ("cap", "4500")]), (4_000, 4_500, 1_200));
+    assert_eq!(populations(&[("design", "50"), ("minimum", "1")]), (50, 75, 1));
 }
 
 #[test]

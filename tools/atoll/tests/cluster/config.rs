@@ -49,6 +49,8 @@ fn numbers_that_contradict_each_other_are_told_together() {
         "40",
         "--cap",
         "30",
+        "--minimum",
+        "60",
         "--islands",
         "0",
         "--port-base",

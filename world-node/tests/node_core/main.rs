@@ -1,5 +1,6 @@
 //! The node core against clients and other cores, in virtual time.
 
+mod late_and_lost;
 mod town;
 
 use chunk_sync::ids::{EntityId, Source};
@@ -320,6 +321,24 @@ fn each_creature_has_one_owner_and_changes_hands_by_release() {
 }
 
 #[test]
+fn creatures_live_on_land_where_there_is_some() {
+    let mut town = Town::new(1);
+    let terrain = Terrain::new(5, ISLAND);
+    town.enter(0, 1, 1);
+    let mut seen = BTreeSet::new();
+    for _ in 0..300 {
+        town.send(0, 1, &frame(kind::PING, b""));
+        town.run(1);
+        for (_, chunk, entity, _, pose) in town.nodes[0].core.owned() {
+            let dry = terrain.chunk_tiles(chunk).iter().any(|tile| tile.is_walkable());
+            assert!(!dry || terrain.tile(pose.place(chunk)).is_walkable(), "{entity:?} in {chunk:?}");
+            seen.extend(entity.is_born_with_land().then_some(entity));
+        }
+    }
+    assert_eq!(seen.len(), 9 * CREATURES_PER_CHUNK);
+}
+
+#[test]
 fn a_node_that_slept_asks_who_it_is_before_it_speaks() {
     let mut town = Town::new(2);
     town.enter(0, 1, 1);
@@ -430,18 +449,6 @@ fn dropping_a_slow_client_disturbs_nobody_who_joins_in_that_tick() {
 }
 
 #[test]
-fn a_registration_whose_answer_was_lost_serves_all_the_same() {
-    use chunk_sync::store::MemoryFault;
-    let mut town = Town::new(1);
-    town.store.set_fault(MemoryFault::LosesAnswers);
-    town.start(2, 2);
-    town.run(1);
-    town.store.set_fault(MemoryFault::None);
-    town.run(20);
-    assert_eq!(town.nodes[1].core.standing(), Standing::Serving);
-}
-
-#[test]
 fn bytes_that_never_make_a_frame_are_silence() {
     let mut town = Town::new(1);
     town.enter(0, 1, 1);
@@ -483,22 +490,4 @@ fn a_node_that_may_not_speak_for_long_keeps_its_clients_and_little_else() {
         assert_eq!(town.seen(conn as usize % 2, conn).players(), all, "what {conn} sees");
         assert!(!town.seen(conn as usize % 2, conn).closed);
     }
-}
-
-#[test]
-fn an_answer_of_the_store_belongs_to_the_connection_that_asked() {
-    let mut town = Town::new(1);
-    let first = town.ticket(1, "mara").sign(&key());
-    let second = town.ticket(1, "mara").sign(&key());
-    town.hello(0, 1, &first);
-    // The connection ends before the store has answered, and its number is used again by the same player.
-    let now_ms = town.now_ms;
-    town.nodes[0].core.handle_client_closed(chunk_sync::ids::ConnId(1), now_ms);
-    town.hello(0, 1, &second);
-    town.run(5);
-    assert!(town.seen(0, 1).welcome.as_ref().is_some_and(|w| w.epoch > 0));
-    town.hello(0, 2, &second);
-    town.run(5);
-    assert_eq!(code(&town, 0, 2), Some(RejectCode::TicketUsed));
-    assert_eq!(town.nodes[0].core.sessions(), 1);
 }

@@ -6,13 +6,14 @@ use chunk_sync::client::Replica;
 use chunk_sync::ids::{ConnId, IslandId, NodeId, PlayerId, Source};
 use chunk_sync::limits::{SERVER_FRAME_BYTES_MAX, TICK_MS};
 use chunk_sync::place::Place;
+use chunk_sync::ports::MeshCommand;
 use chunk_sync::records::{CLUSTER_PLAN, DOC_PLAN, IslandRecord, PlanRecord, WORLD, encode};
 use chunk_sync::store::{Commit, MemoryStore, PartitionKey, StoreOp, Token};
 use chunk_sync::ticket::{Ticket, TicketKey};
 use chunk_sync::wire::{Framer, Hello, Move, Reject, TickHeader, Welcome, control, control_frame, kind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use world_node::core::{Backlog, ClientSink, MeshCommand, NodeConfig, NodeCore, Phase, Standing};
+use world_node::core::{Backlog, ClientSink, NodeConfig, NodeCore, Phase, Standing};
 
 /// What a client has got so far.
 #[derive(Default)]

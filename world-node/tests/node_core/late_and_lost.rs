@@ -1,0 +1,121 @@
+//! News that comes late or never: what a node makes of messages that waited, and how it finds out by itself what
+//! nobody told it. Node cores in virtual time, as in the file above.
+
+use crate::code;
+use crate::town::{ISLAND, Town, key, player};
+use chunk_sync::ids::{ConnId, Epoch, Source};
+use chunk_sync::limits::{FRAME_AGE_TICKS_MAX, NODE_LEASE_MS, PAUSE_MS_MAX, SILENT_MS_MAX, TICK_MS};
+use chunk_sync::mesh_wire::{Heartbeat, Topic, encode as encode_message};
+use chunk_sync::records::{DOC_SESSION, EPOCH_SESSION, SessionRecord, encode};
+use chunk_sync::store::{
+    Commit, CommitOutcome, EpochStep, MemoryFault, PartitionKey, StoreAnswer, StoreOp, Token,
+};
+use chunk_sync::time::Tick;
+use chunk_sync::wire::{RejectCode, frame, kind};
+use std::collections::BTreeSet;
+use world_node::core::Standing;
+
+/// How long after a session was taken elsewhere its old node has noticed without being told: a round, spread over
+/// ticks, and the one before that had just begun.
+const NOTICED_TICKS: u32 = 2 * 60 + 10;
+
+fn ping(town: &mut Town, at: usize, conn: u32) {
+    town.send(at, conn, &frame(kind::PING, b""));
+}
+
+#[test]
+fn what_a_dead_node_said_long_ago_keeps_it_no_longer_alive() {
+    let mut town = Town::new(2);
+    town.enter(0, 1, 1);
+    town.enter(1, 2, 2);
+    town.run(20);
+    assert_eq!(town.seen(1, 2).players(), BTreeSet::from([1, 2]));
+    let heartbeat = Heartbeat {
+        source: Source(1),
+        tick: Tick::at_ms(town.now_ms),
+        wants: Vec::new(),
+        newest: Vec::new(),
+        claims: Vec::new(),
+    };
+    // It dies. What it said last sat in a queue on the way, and comes out of it bit by bit.
+    drop(town.nodes.remove(0));
+    for tick in 0..NODE_LEASE_MS / TICK_MS + 150 {
+        ping(&mut town, 0, 2);
+        if tick > FRAME_AGE_TICKS_MAX {
+            town.inject(0, Source(1), &Topic::Heartbeat.bytes(), encode_message(&heartbeat));
+        }
+        town.run(1);
+    }
+    assert_eq!(town.nodes[0].core.counters().takeovers, 1);
+    assert_eq!(town.seen(0, 2).players(), BTreeSet::from([2]));
+}
+
+#[test]
+fn a_session_taken_elsewhere_ends_though_nobody_said_so() {
+    let mut town = Town::new(1);
+    town.enter(0, 1, 1);
+    town.enter(0, 2, 2);
+    town.run(20);
+    // Another node takes player 1 and dies before it has said a word.
+    let record = SessionRecord { source: Source(9), epoch: Epoch(2), island: ISLAND };
+    let commit = Commit::new(PartitionKey::player(player(1)), Token(77))
+        .put(DOC_SESSION, encode(&record))
+        .epoch(EpochStep::Raise { name: EPOCH_SESSION.into(), to: 2 });
+    let now_ms = town.now_ms;
+    let taken = town.store.call(now_ms, &StoreOp::Commit(commit));
+    assert!(matches!(taken, StoreAnswer::Committed(CommitOutcome::Done { .. })), "{taken:?}");
+    for _ in 0..NOTICED_TICKS {
+        (1..=2).for_each(|conn| ping(&mut town, 0, conn));
+        town.run(1);
+    }
+    assert_eq!((code(&town, 0, 1), code(&town, 0, 2)), (Some(RejectCode::Replaced), None));
+    assert_eq!(town.seen(0, 2).players(), BTreeSet::from([2]));
+}
+
+#[test]
+fn waiting_to_be_let_in_is_no_silence() {
+    let mut town = Town::new(1);
+    town.enter(0, 1, 1);
+    town.run(1);
+    // The session is taken, but the node slept and may let nobody in before the store has answered.
+    town.now_ms += PAUSE_MS_MAX + 1_000;
+    town.store.set_fault(MemoryFault::Away);
+    let ticks = |ms: u64| (ms / TICK_MS) as u32;
+    town.run(ticks(SILENT_MS_MAX * 3 / 4));
+    assert!(town.seen(0, 1).welcome.is_none());
+    town.store.set_fault(MemoryFault::None);
+    town.run(ticks(SILENT_MS_MAX / 2));
+    assert!(town.seen(0, 1).welcome.is_some() && town.seen(0, 1).reject.is_none());
+    assert_eq!(town.nodes[0].core.sessions(), 1, "its silence counts from its entry");
+    town.run(ticks(SILENT_MS_MAX));
+    assert_eq!(town.nodes[0].core.sessions(), 0);
+}
+
+#[test]
+fn a_registration_whose_answer_was_lost_serves_all_the_same() {
+    let mut town = Town::new(1);
+    town.store.set_fault(MemoryFault::LosesAnswers);
+    town.start(2, 2);
+    town.run(1);
+    town.store.set_fault(MemoryFault::None);
+    town.run(20);
+    assert_eq!(town.nodes[1].core.standing(), Standing::Serving);
+}
+
+#[test]
+fn an_answer_of_the_store_belongs_to_the_connection_that_asked() {
+    let mut town = Town::new(1);
+    let first = town.ticket(1, "mara").sign(&key());
+    let second = town.ticket(1, "mara").sign(&key());
+    town.hello(0, 1, &first);
+    // The connection ends before the store has answered, and its number is used again by the same player.
+    let now_ms = town.now_ms;
+    town.nodes[0].core.handle_client_closed(ConnId(1), now_ms);
+    town.hello(0, 1, &second);
+    town.run(5);
+    assert!(town.seen(0, 1).welcome.as_ref().is_some_and(|w| w.epoch > 0));
+    town.hello(0, 2, &second);
+    town.run(5);
+    assert_eq!(code(&town, 0, 2), Some(RejectCode::TicketUsed));
+    assert_eq!(town.nodes[0].core.sessions(), 1);
+}
