@@ -331,9 +331,9 @@ impl Engine {
 
     fn dial(&mut self, number: usize, address: &str) {
         self.bots[number].link = None;
-        let registry = self.poll.registry();
+        let (registry, reads) = (self.poll.registry(), self.bots[number].reads());
         let dialled = resolve(&mut self.addresses, address)
-            .and_then(|address| Link::dial(registry, address, Token(number)));
+            .and_then(|address| Link::dial(registry, address, Token(number), reads));
         match dialled {
             Ok(link) => self.bots[number].link = Some(link),
             Err(error) => {
@@ -370,9 +370,6 @@ impl Engine {
         let bot = &mut self.bots[number];
         bot.walker.set_speed(welcome.walk_mm_per_s);
         bot.entered = Some(Entered { player, island: welcome.island, land });
-        if !bot.reads() {
-            bot.link.iter().for_each(Link::shrink_receive_buffer);
-        }
         self.sight.entered(number, player);
         self.tally.entries += 1;
         self.inside += 1;

@@ -7,6 +7,8 @@ use std::net::{Shutdown, SocketAddr};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
 use super::limits::{SEND_BACKLOG_BYTES_MAX, UNREAD_BYTES};
 
@@ -20,6 +22,19 @@ pub(super) enum Received {
     Closed,
 }
 
+/// Begins to connect a socket for which the kernel keeps little.
+fn connect_small(address: SocketAddr) -> io::Result<TcpStream> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    set_socket_recv_buffer_size(&socket, UNREAD_BYTES)?;
+    match connect(&socket, &address) {
+        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(TcpStream::from_std(std::net::TcpStream::from(socket)))
+}
+
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -29,12 +44,19 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Begins to connect.
+    /// Begins to connect. One that will not `read` gets a small receive buffer, before the connection is there: a
+    /// buffer that shrinks later takes back room that was promised, and the kernel then drops what the server sends
+    /// with everything in it, acknowledgements too.
     ///
     /// # Errors
     /// When there is no socket to be had, or the address is refused at once.
-    pub(super) fn dial(registry: &Registry, address: SocketAddr, token: Token) -> io::Result<Self> {
-        let mut stream = TcpStream::connect(address)?;
+    pub(super) fn dial(
+        registry: &Registry,
+        address: SocketAddr,
+        token: Token,
+        reads: bool,
+    ) -> io::Result<Self> {
+        let mut stream = if reads { TcpStream::connect(address)? } else { connect_small(address)? };
         // Without it a step waits for the acknowledgement of the one before.
         stream.set_nodelay(true)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
@@ -61,12 +83,6 @@ impl Link {
 
     pub(super) fn is_connected(&self) -> bool {
         self.connected
-    }
-
-    /// Makes the kernel keep little for a socket that nobody reads.
-    pub(super) fn shrink_receive_buffer(&self) {
-        // A larger buffer only makes the server notice later.
-        let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&self.stream, UNREAD_BYTES);
     }
 
     /// Whether there is room for a frame of a client.

@@ -2,6 +2,7 @@
 //! that reads what is needed, compares, and commits the difference.
 
 use super::NodeCore;
+use super::creatures::Creature;
 use super::island::Chunk;
 use super::ports::Standing;
 use super::store::Ask;
@@ -39,12 +40,17 @@ impl Claim {
     pub(super) fn is_held(&self) -> bool {
         self.held
     }
+
+    /// The list is read again at once: there is a newer one.
+    pub(super) fn check_now(&mut self) {
+        self.next_check_ms = 0;
+    }
 }
 
 impl Chunk {
     /// Whether the others' rosters are needed here even when no client looks: to see whose creatures there are.
     pub(super) fn needs_roster(&self) -> bool {
-        self.claim.held || self.claim.busy || self.creatures.iter().any(super::creatures::Creature::is_bound)
+        self.claim.held || self.claim.busy || self.creatures.iter().any(Creature::is_bound)
     }
 }
 
@@ -67,9 +73,11 @@ impl NodeCore {
             let mut due = Vec::new();
             let under_way = island.chunks.iter().filter(|c| c.claim.busy).count();
             for (index, chunk) in island.chunks.iter_mut().enumerate() {
+                // Who gives a creature away has to know whose it is by now, also after its own claim has ended.
+                let follows = chunk.claim.held || chunk.creatures.iter().any(Creature::is_bound);
                 let claim = &mut chunk.claim;
                 let needed = claim.needed_until_ms > now_ms;
-                let check = claim.held && now_ms >= claim.next_check_ms;
+                let check = follows && now_ms >= claim.next_check_ms;
                 if !claim.busy && (needed != claim.held || check) && due.len() + under_way < CLAIM_COMMITS_MAX
                 {
                     claim.busy = true;
@@ -168,7 +176,7 @@ impl NodeCore {
         let (Some(at), Some(index)) = (self.island_at(notice.i), notice.c.index()) else { return };
         let claim = &mut self.islands[at].chunks[index].claim;
         if claim.held && notice.e > claim.epoch {
-            claim.next_check_ms = 0;
+            claim.check_now();
         }
     }
 }

@@ -33,8 +33,9 @@ enum Role {
     Mine(u16),
     /// That source's.
     Theirs(Source),
-    /// Given to that source with this epoch, said last then; not seen there yet.
-    Releasing(Source, Epoch, Tick),
+    /// Given to that source, said last then; not seen there yet. It stands still in this slot until it is: a listing
+    /// of the new owner has a higher epoch and counts before this one, so nobody sees it nowhere.
+    Releasing(Source, Tick, u16),
 }
 
 /// One creature of a chunk.
@@ -60,7 +61,15 @@ impl Creature {
 
     /// Whether this node owns it or has yet to see its release arrive.
     pub(super) fn is_bound(&self) -> bool {
-        matches!(self.role, Role::Mine(_) | Role::Releasing(..))
+        self.slot().is_some()
+    }
+
+    /// Where this node lists it.
+    fn slot(&self) -> Option<u16> {
+        match self.role {
+            Role::Mine(slot) | Role::Releasing(.., slot) => Some(slot),
+            Role::Unowned(_) | Role::Theirs(_) => None,
+        }
     }
 }
 
@@ -106,27 +115,25 @@ impl NodeCore {
         let creature = &chunk.creatures[nth];
         let winner = rendezvous(creature.entity.0, chunk.claim.claimants.iter().map(|s| s.0)).map(Source);
         match (creature.role, winner) {
+            // It came with a list that this node has yet to read: who is picked by an older one means nothing.
+            (Role::Mine(_), _) if u64::from(creature.epoch.0) > chunk.claim.epoch => (),
             (Role::Mine(_), Some(winner)) if winner == me => self.walk_creature(island, index, nth),
             (Role::Mine(_), Some(winner)) if *releases > 0 => {
                 *releases -= 1;
-                self.release_creature(island, index, nth, winner);
+                self.say_release(island, index, nth, winner);
+                self.counters.released += 1;
             }
             (Role::Mine(_), None) => self.drop_creature(island, index, nth, Role::Unowned(now)),
+            (Role::Releasing(to, ..), Some(winner)) if winner != to && winner == me => {
+                self.drop_creature(island, index, nth, Role::Unowned(now));
+            }
             (Role::Releasing(to, ..), Some(winner)) if winner != to => {
-                let role = if winner == me {
-                    Role::Unowned(now)
-                } else {
-                    self.say_release(island, index, nth, winner)
-                };
-                self.islands[island].chunks[index].creatures[nth].role = role;
+                self.say_release(island, index, nth, winner);
             }
-            (Role::Releasing(to, _, said), Some(_)) if now.since(said) >= RELEASE_EVERY_TICKS => {
-                let role = self.say_release(island, index, nth, to);
-                self.islands[island].chunks[index].creatures[nth].role = role;
+            (Role::Releasing(to, said, _), Some(_)) if now.since(said) >= RELEASE_EVERY_TICKS => {
+                self.say_release(island, index, nth, to);
             }
-            (Role::Releasing(..), None) => {
-                self.islands[island].chunks[index].creatures[nth].role = Role::Unowned(now);
-            }
+            (Role::Releasing(..), None) => self.drop_creature(island, index, nth, Role::Unowned(now)),
             (Role::Releasing(..), Some(_)) => (),
             (Role::Theirs(source), _) if now.0.is_multiple_of(LOOK_EVERY_TICKS) => {
                 self.look_at_creature(island, index, nth, source);
@@ -211,7 +218,13 @@ impl NodeCore {
             look: nth as u8,
             name: "".into(),
         };
-        let Some(slot) = chunk.own.enter(who, state.pose, self.now) else { return };
+        if let Some(slot) = creature.slot() {
+            chunk.own.leave(slot, self.now);
+        }
+        let Some(slot) = chunk.own.enter(who, state.pose, self.now) else {
+            creature.role = Role::Unowned(self.now);
+            return;
+        };
         (creature.epoch, creature.state, creature.role) = (epoch, state, Role::Mine(slot));
         self.counters.adopted += 1;
         self.peers.wants_changed = true;
@@ -220,22 +233,18 @@ impl NodeCore {
     /// Takes the creature out of the own slots.
     fn drop_creature(&mut self, island: usize, index: usize, nth: usize, role: Role) {
         let chunk = &mut self.islands[island].chunks[index];
-        if let Role::Mine(slot) = chunk.creatures[nth].role {
+        if let Some(slot) = chunk.creatures[nth].slot() {
             chunk.own.leave(slot, self.now);
         }
         chunk.creatures[nth].role = role;
         self.peers.wants_changed = true;
     }
 
-    fn release_creature(&mut self, island: usize, index: usize, nth: usize, to: Source) {
-        let role = self.say_release(island, index, nth, to);
-        self.drop_creature(island, index, nth, role);
-        self.counters.released += 1;
-    }
-
-    fn say_release(&mut self, island: usize, index: usize, nth: usize, to: Source) -> Role {
+    /// Gives the creature to another source, or says so again.
+    fn say_release(&mut self, island: usize, index: usize, nth: usize, to: Source) {
         let chunk = &self.islands[island].chunks[index];
         let creature = &chunk.creatures[nth];
+        let Some(slot) = creature.slot() else { return };
         let epoch = Epoch(chunk.claim.epoch as u32);
         let message = Direct::Release {
             from: self.config.source,
@@ -246,7 +255,8 @@ impl NodeCore {
             state: creature.state,
         };
         self.say_direct(Topic::Direct(to), &message);
-        Role::Releasing(to, epoch, self.now)
+        let role = Role::Releasing(to, self.now, slot);
+        self.islands[island].chunks[index].creatures[nth].role = role;
     }
 
     /// Somebody gave a creature to this node.
@@ -273,6 +283,10 @@ impl NodeCore {
                 return;
             }
             self.adopt_creature(island, index, nth, epoch, state);
+            let claim = &mut self.islands[island].chunks[index].claim;
+            if u64::from(epoch.0) > claim.epoch {
+                claim.check_now();
+            }
         }
     }
 
@@ -289,8 +303,7 @@ impl NodeCore {
         let Some(nth) = chunk.creatures.iter().position(|c| c.entity == entity) else { return };
         let creature = &chunk.creatures[nth];
         match creature.role {
-            Role::Mine(_) if epoch <= creature.epoch => return,
-            Role::Releasing(_, released, _) if epoch < released => return,
+            Role::Mine(_) | Role::Releasing(..) if epoch <= creature.epoch => return,
             _ if epoch < creature.epoch => return,
             _ => (),
         }

@@ -123,7 +123,7 @@ impl NodeCore {
             Due::TooSlow => return self.sessions.too_slow.push(conn),
             Due::Follow => {
                 let bundle = island.bundle(session.interest.centre);
-                if bundle.is_empty() && session.ack == session.ack_sent && session.correction.is_none() {
+                if bundle.is_empty() && session.ack == session.ack_sent && !session.put_back {
                     return;
                 }
                 parts.push(bundle);
@@ -157,7 +157,8 @@ impl NodeCore {
                 self.counters.snapshots += 1;
             }
         }
-        header.correction = session.correction.take();
+        // Where it stands now, after all moves that the acknowledgement covers: one behind the refused one may have been good.
+        header.correction = std::mem::take(&mut session.put_back).then_some(session.place);
         session.ack_sent = session.ack;
         let before = session.told.replace(session.interest);
         let new_land = session.land.then(|| newly_seen(session, before)).flatten();

@@ -35,7 +35,7 @@ impl NodeCore {
         if length > session.credit || !self.is_path_open(island, from, step.place) {
             self.counters.corrections += 1;
             if let Some(session) = self.sessions.get_mut(conn) {
-                session.correction = Some(from);
+                session.put_back = true;
             }
             return;
         }
@@ -117,7 +117,7 @@ impl NodeCore {
                 if let Some(back) = back {
                     session.place = back.place(island.chunks[session.chunk].pos);
                 }
-                session.correction = Some(session.place);
+                session.put_back = true;
             }
         }
     }

@@ -46,7 +46,8 @@ pub(super) struct Session {
     pub moved: bool,
     pub ack: u16,
     pub ack_sent: u16,
-    pub correction: Option<Place>,
+    /// A step of it was refused; it has yet to hear where it stands.
+    pub put_back: bool,
     /// Walking distance saved up, in thousandths of quanta, and when it was last counted.
     pub credit: i64,
     pub credit_ms: u64,
@@ -84,7 +85,7 @@ impl Session {
             moved: false,
             ack: 0,
             ack_sent: 0,
-            correction: None,
+            put_back: false,
             credit: super::moves::credit(WALK_SAVED_MS_MAX),
             credit_ms: now_ms,
             interest: Interest::at(Place::default()),

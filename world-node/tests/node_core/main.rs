@@ -1,9 +1,10 @@
 //! The node core against clients and other cores, in virtual time.
 
+mod creatures;
 mod late_and_lost;
 mod town;
 
-use chunk_sync::ids::{EntityId, Source};
+use chunk_sync::ids::Source;
 use chunk_sync::interest::Interest;
 use chunk_sync::limits::*;
 use chunk_sync::mesh_wire::{Direct, Topic, encode};
@@ -123,6 +124,22 @@ fn steps_too_long_or_into_water_are_put_back() {
     town.walk(0, 1, 50, off);
     town.run(1);
     assert!(town.seen(0, 1).correction.is_some_and(Place::on_island));
+}
+
+#[test]
+fn a_correction_names_the_place_after_all_moves_that_are_acknowledged() {
+    let mut town = Town::new(1);
+    town.enter(0, 1, 1);
+    town.run(5);
+    let from = town.place(0, 1);
+    let good = Place { x: from.x, y: from.y + STEP };
+    town.walk(0, 1, 1, Place { x: from.x + 4_000, ..from });
+    town.walk(0, 1, 2, good);
+    town.run(2);
+    assert_eq!((town.seen(0, 1).ack, town.seen(0, 1).correction), (2, Some(good)));
+    let shown = town.nodes[0].core.owned().find(|(_, _, entity, ..)| *entity == player(1).into());
+    let (_, chunk, .., pose) = shown.unwrap();
+    assert_eq!(pose.place(chunk), good);
 }
 
 #[test]
@@ -288,54 +305,6 @@ fn hostile_bytes_on_a_channel_harm_nobody() {
     assert_eq!(town.nodes[0].core.counters().garbage, 6);
     assert_eq!(town.seen(0, 1).players(), BTreeSet::from([1, 2]));
     assert_eq!(town.seen(1, 2).players(), BTreeSet::from([1, 2]));
-}
-
-#[test]
-fn each_creature_has_one_owner_and_changes_hands_by_release() {
-    let mut town = Town::new(2);
-    town.enter(0, 1, 1);
-    town.run(60);
-    let creatures = |town: &Town, at: usize| {
-        let owned = town.nodes[at].core.owned().filter(|(_, _, e, ..)| e.is_born_with_land());
-        owned.map(|(_, _, e, epoch, _)| (e, epoch)).collect::<BTreeSet<_>>()
-    };
-    let before = creatures(&town, 0);
-    assert_eq!(before.len(), 9 * CREATURES_PER_CHUNK, "two a claimed chunk");
-    town.enter(1, 2, 2);
-    for _ in 0..100 {
-        town.run(1);
-        let (a, b) = (creatures(&town, 0), creatures(&town, 1));
-        assert!(a.is_disjoint(&b), "two owners in one epoch");
-    }
-    let (a, b) = (creatures(&town, 0), creatures(&town, 1));
-    let entities = |set: &BTreeSet<_>| set.iter().map(|(e, _)| *e).collect::<BTreeSet<EntityId>>();
-    assert!(!b.is_empty(), "logic is shared");
-    assert!(entities(&a).is_disjoint(&entities(&b)));
-    assert_eq!(a.len() + b.len(), before.len());
-    assert_eq!(town.nodes[0].core.counters().released as usize, b.len());
-    // Both clients see all of them, once.
-    for (at, conn) in [(0, 1), (1, 2)] {
-        let replica = town.seen(at, conn).replica.as_ref().unwrap();
-        assert_eq!(replica.entities().filter(|e| e.id.is_born_with_land()).count(), before.len());
-    }
-}
-
-#[test]
-fn creatures_live_on_land_where_there_is_some() {
-    let mut town = Town::new(1);
-    let terrain = Terrain::new(5, ISLAND);
-    town.enter(0, 1, 1);
-    let mut seen = BTreeSet::new();
-    for _ in 0..300 {
-        town.send(0, 1, &frame(kind::PING, b""));
-        town.run(1);
-        for (_, chunk, entity, _, pose) in town.nodes[0].core.owned() {
-            let dry = terrain.chunk_tiles(chunk).iter().any(|tile| tile.is_walkable());
-            assert!(!dry || terrain.tile(pose.place(chunk)).is_walkable(), "{entity:?} in {chunk:?}");
-            seen.extend(entity.is_born_with_land().then_some(entity));
-        }
-    }
-    assert_eq!(seen.len(), 9 * CREATURES_PER_CHUNK);
 }
 
 #[test]
