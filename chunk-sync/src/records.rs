@@ -2,6 +2,7 @@
 
 use crate::ids::{Epoch, IslandId, NodeId, PlayerId, Source, WorldId};
 use crate::ticket::TicketKey;
+use crate::time::Tick;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The world that this build mints in; worlds are told apart once they meet.
@@ -20,6 +21,10 @@ pub const DOC_WORLD: &str = "world";
 pub const DOC_PLAN: &str = "plan";
 /// Document of `SessionRecord` in a player's partition.
 pub const DOC_SESSION: &str = "session";
+/// Document of `PlaceRecord` in a player's partition.
+pub const DOC_PLACE: &str = "place";
+/// Schema of the `PlaceRecord`s that this build writes.
+pub const PLACE_SCHEMA: u16 = 1;
 /// Epoch of a player's session.
 pub const EPOCH_SESSION: &str = "session";
 /// Number of the last ticket that was used, as an epoch of the player's partition.
@@ -155,6 +160,23 @@ pub struct SessionRecord {
     pub epoch: Epoch,
     /// Where.
     pub island: IslandId,
+}
+
+/// Where a player was last inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceRecord {
+    /// Schema.
+    pub v: u16,
+    /// The island.
+    pub island: IslandId,
+    /// Quanta east.
+    pub x: i32,
+    /// Quanta north.
+    pub y: i32,
+    /// Heading, 256 steps a turn.
+    pub heading: u8,
+    /// When.
+    pub tick: Tick,
 }
 
 /// Who has a name.

@@ -3,6 +3,7 @@
 //! clock, draws only from its own seeded streams and iterates nothing in hash order.
 
 mod census;
+mod checkpoints;
 mod claims;
 mod creatures;
 mod entry;
@@ -117,6 +118,7 @@ impl NodeCore {
         self.tend_register();
         self.tend_peers();
         self.tend_claims();
+        self.save_places();
         clients.phase_done(Phase::Store);
         self.apply_moves();
         clients.phase_done(Phase::Moves);

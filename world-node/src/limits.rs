@@ -28,6 +28,11 @@ pub const STORE_IN_FLIGHT_MAX: usize = 4_096;
 /// How long a node that shows others' entities lets their half of the tick arrive before its clients get theirs.
 pub const GHOST_WAIT_MS: u64 = 12;
 
+/// How often a walking player's place is saved, so that it comes back there after the death of its node.
+pub const CHECKPOINT_EVERY_MS: u64 = 5_000;
+/// Places that are saved per tick.
+pub const CHECKPOINTS_PER_TICK_MAX: usize = 256;
+
 /// Ticks over which tick lengths are judged (10 s).
 pub const TICK_WINDOW: usize = (10_000 / TICK_MS) as usize;
 /// Ticks between two measurements told to the core.

@@ -51,6 +51,7 @@ pub(crate) fn describe() {
         "atoll_node_pauses_total",
         "Times that the node was late and asked the store who it is"
     );
+    describe_counter!("atoll_node_checkpoints_total", "Places of players that were given to the store");
     describe_counter!("atoll_node_takeovers_total", "Dead incarnations that the node took over");
     describe_counter!(
         "atoll_node_stream_frames_total",
@@ -162,6 +163,7 @@ fn core(node: &str, counters: &Counters) {
         ("atoll_node_repairs_total", counters.repairs),
         ("atoll_node_garbage_total", counters.garbage),
         ("atoll_node_pauses_total", counters.pauses),
+        ("atoll_node_checkpoints_total", counters.checkpoints),
         ("atoll_node_takeovers_total", counters.takeovers),
     ] {
         counter!(name, &[label()]).absolute(count);

@@ -41,6 +41,8 @@ pub struct Counters {
     pub adopted: u64,
     /// Times that the node found itself late and asked the store who it is.
     pub pauses: u64,
+    /// Places of players that were given to the store.
+    pub checkpoints: u64,
     /// Dead incarnations that this node took over.
     pub takeovers: u64,
     rejects: BTreeMap<RejectCode, u64>,

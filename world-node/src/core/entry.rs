@@ -1,17 +1,20 @@
 //! Entry: `Hello`, ticket, the commit that takes the session, and the paced way into the world.
 
 use super::NodeCore;
+use super::checkpoints::Saved;
 use super::ports::Standing;
 use super::session::{Session, Stage};
 use super::store::Ask;
 use chunk_sync::blocks::{EntityKind, WIRE_LEVEL};
-use chunk_sync::ids::{ConnId, EntityId, Epoch, PlayerId, Source};
+use chunk_sync::ids::{ConnId, EntityId, Epoch, IslandId, PlayerId, Source};
 use chunk_sync::interest::Interest;
 use chunk_sync::limits::*;
 use chunk_sync::mesh_wire::{Direct, Topic};
 use chunk_sync::place::{Place, Pose};
 use chunk_sync::random::RngExt;
-use chunk_sync::records::{DOC_SESSION, EPOCH_SESSION, EPOCH_TICKET, SessionRecord, decode, encode};
+use chunk_sync::records::{
+    DOC_PLACE, DOC_SESSION, EPOCH_SESSION, EPOCH_TICKET, PlaceRecord, SessionRecord, decode, encode,
+};
 use chunk_sync::store::{CommitOutcome, EpochStep, PartitionKey, Refusal, StoreAnswer};
 use chunk_sync::sync::Who;
 use chunk_sync::terrain::LANDING;
@@ -74,6 +77,8 @@ impl NodeCore {
         let epoch = view.epoch(EPOCH_SESSION) + 1;
         session.epoch = Epoch(epoch as u32);
         let number = session.ticket_number;
+        let place = view.doc(DOC_PLACE).and_then(|doc| decode::<PlaceRecord>(doc));
+        session.last = place.map(|p| (p.island, Place { x: p.x, y: p.y }, p.heading));
         let record = SessionRecord {
             source: self.config.source,
             epoch: session.epoch,
@@ -90,6 +95,11 @@ impl NodeCore {
                     .put(DOC_SESSION, encode(&record))
                     .epoch(EpochStep::Raise { name: EPOCH_TICKET.into(), to: number })
                     .epoch(EpochStep::Raise { name: EPOCH_SESSION.into(), to: epoch });
+                // A checkpoint of the holder before, made since this was read, is not to be missed.
+                let commit = match view.cas(DOC_PLACE) {
+                    Some(cas) => commit.expect(DOC_PLACE, cas),
+                    None => commit.absent(DOC_PLACE),
+                };
                 match view.cas(DOC_SESSION) {
                     Some(cas) => commit.expect(DOC_SESSION, cas),
                     None => commit.absent(DOC_SESSION),
@@ -111,7 +121,11 @@ impl NodeCore {
         match answer {
             StoreAnswer::Committed(CommitOutcome::Done { .. }) => {
                 session.stage = Stage::Waiting;
-                let epoch = session.epoch;
+                let (epoch, at) = (session.epoch, session.island);
+                if let Some((place, heading)) = self.seen_before(player, epoch, at) {
+                    let last = Some((self.islands[at].id, place, heading));
+                    self.sessions.get_mut(conn).into_iter().for_each(|session| session.last = last);
+                }
                 if let Some(older) = older {
                     // It hears on its direct topic who has the player now; the roster says it again.
                     let took = Direct::Took { from: self.config.source, player, epoch };
@@ -140,6 +154,26 @@ impl NodeCore {
         }
     }
 
+    /// Where a player is, or was seen last, whose session before the one of `epoch` has yet to leave: newer than any
+    /// checkpoint of it.
+    fn seen_before(&self, player: PlayerId, epoch: Epoch, island: usize) -> Option<(Place, u8)> {
+        let before = Epoch(epoch.0.checked_sub(1)?);
+        let here = self.sessions.of_player(player).and_then(|conn| self.sessions.get(conn));
+        if let Some(session) =
+            here.filter(|s| (s.stage, s.epoch, s.island) == (Stage::Inside, before, island))
+        {
+            return Some((session.place, session.heading));
+        }
+        let chunks = &self.islands[island].chunks;
+        chunks.iter().flat_map(|chunk| chunk.ghosts.iter().map(move |ghost| (chunk.pos, ghost))).find_map(
+            |(pos, ghost)| {
+                let mut listed = ghost.slots().iter();
+                let found = listed.find(|(_, who, _)| (who.entity, who.epoch) == (player.into(), before));
+                found.map(|(.., pose)| (pose.place(pos), pose.heading()))
+            },
+        )
+    }
+
     /// Phase 4: as many of the waiting as a tick may let in.
     pub(super) fn admit(&mut self) {
         if self.standing != Standing::Serving {
@@ -153,7 +187,9 @@ impl NodeCore {
 
     fn enter_world(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(conn).filter(|s| s.stage == Stage::Waiting) else { return };
-        let place = landing_place(&mut self.random);
+        let (last, at) = (session.last, session.island);
+        let (place, heading) = self.entry_place(at, last);
+        let Some(session) = self.sessions.get_mut(conn) else { return };
         let Some(index) = place.chunk().index() else { return };
         let who = Who {
             entity: EntityId::from(session.player),
@@ -163,12 +199,14 @@ impl NodeCore {
             name: session.name.clone(),
         };
         let island = &mut self.islands[session.island];
-        let Some(slot) = island.chunks[index].own.enter(who, Pose::new(place, 0), self.now) else {
+        let Some(slot) = island.chunks[index].own.enter(who, Pose::new(place, heading), self.now) else {
             return self.end(conn, Some(RejectCode::Busy));
         };
         island.chunks[index].players += 1;
         session.stage = Stage::Inside;
         (session.place, session.chunk, session.slot) = (place, index, slot);
+        session.heading = heading;
+        session.saved = Saved::at(place, self.now_ms);
         session.interest = Interest::at(place);
         session.credit_ms = self.now_ms;
         // Who waited to be let in had nothing to say; its silence counts from now on.
@@ -179,6 +217,16 @@ impl NodeCore {
         }
         self.counters.entered += 1;
         self.welcome(conn);
+    }
+
+    /// Where a player stands when it comes in: where it was last if that was on this island and can be stood on, else
+    /// at the landing. Its heading goes with it.
+    fn entry_place(&mut self, island: usize, last: Option<(IslandId, Place, u8)>) -> (Place, u8) {
+        let last = last.filter(|(id, ..)| *id == self.islands[island].id);
+        match last.filter(|(_, place, _)| self.islands[island].tile(*place).is_walkable()) {
+            Some((_, place, heading)) => (place, heading),
+            None => (landing_place(&mut self.random), 0),
+        }
     }
 
     fn welcome(&mut self, conn: ConnId) {

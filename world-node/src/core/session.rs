@@ -1,8 +1,9 @@
 //! Sessions of this node: one per connection that said `Hello`, from the ticket to the last byte.
 
 use super::NodeCore;
+use super::checkpoints::Saved;
 use super::island::Island;
-use chunk_sync::ids::{ConnId, Epoch, PlayerId};
+use chunk_sync::ids::{ConnId, Epoch, IslandId, PlayerId};
 use chunk_sync::interest::Interest;
 use chunk_sync::limits::{
     CLIENT_FRAMES_PER_TICK_MAX, CLIENT_FRAMES_SAVED_PER_TICK, SILENT_MS_MAX, TICK_MS, WALK_SAVED_MS_MAX,
@@ -55,6 +56,9 @@ pub(super) struct Session {
     /// The view that the client was told; `None` while it needs everything.
     pub told: Option<Interest>,
     pub skipping: bool,
+    /// Where the player was when it was last inside, if the store knew.
+    pub last: Option<(IslandId, Place, u8)>,
+    pub saved: Saved,
     framer: Framer,
     /// World milliseconds of the client's last whole frame, or of its entry.
     pub heard_ms: u64,
@@ -91,6 +95,8 @@ impl Session {
             interest: Interest::at(Place::default()),
             told: None,
             skipping: false,
+            last: None,
+            saved: Saved::default(),
             framer: Framer::for_clients(),
             heard_ms: now_ms,
             bytes_ms: now_ms,
@@ -132,6 +138,8 @@ pub(super) struct Sessions {
     pub too_slow: Vec<ConnId>,
     /// Number of the connection that the next fan-out begins with.
     pub first_served: u32,
+    /// Number of the connection whose place is looked at next for saving.
+    pub next_saved: u32,
     pub inside: u32,
 }
 
@@ -309,6 +317,7 @@ impl NodeCore {
             (session.player, session.island, session.chunk, session.slot, session.interest);
         self.sessions.clear_player(player, conn);
         if before == Stage::Inside {
+            self.commit_place(conn);
             self.sessions.inside -= 1;
             let chunk = &mut self.islands[island].chunks[at];
             chunk.own.leave(slot, self.now);

@@ -1,6 +1,7 @@
 //! Questions to the store that are under way: what each was for, so that its answer finds its place.
 
 use super::NodeCore;
+use crate::core::checkpoints::Checkpoint;
 use crate::core::standing::RegisterAsk;
 use chunk_sync::ids::{ConnId, Minter, PlayerId, Source};
 use chunk_sync::ports::RequestId;
@@ -22,6 +23,8 @@ pub(super) enum Ask {
     LoadClaims(usize, usize),
     /// The commit that changes it.
     CommitClaims(usize, usize),
+    /// A player's checkpoint.
+    SavePlace(Checkpoint),
 }
 
 /// The node's side of the store.
@@ -73,6 +76,7 @@ impl NodeCore {
             Ask::CheckSession(conn, player, ticket) => self.session_checked(conn, (player, ticket), answer),
             Ask::LoadClaims(island, chunk) => self.claims_loaded(island, chunk, answer),
             Ask::CommitClaims(island, chunk) => self.claims_committed(island, chunk, answer),
+            Ask::SavePlace(checkpoint) => self.place_saved(checkpoint, answer),
         }
     }
 }

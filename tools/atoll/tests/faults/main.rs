@@ -4,11 +4,13 @@
 //! * [`crowd`]: everybody sees everybody, whoever doesn't read harms nobody;
 //! * [`nodes`]: a node stops, dies, comes back, leaves; the others' clients don't notice;
 //! * [`hostile`]: what strangers send to doors, nodes and the channel, while good players go on;
+//! * [`lasting`]: what is still there after a crash;
 //! * [`store`]: the store is away for a while;
 //! * [`tickets`]: one ticket, one entry; one name, one session.
 
 mod crowd;
 mod hostile;
+mod lasting;
 mod nodes;
 mod player;
 mod players;

@@ -160,16 +160,26 @@ impl Drop for Process {
 /// Everything in one process, as `atoll up` starts it.
 pub(crate) struct Up {
     pub(crate) process: Process,
-    _data: TempDir,
+    data: TempDir,
 }
 
 impl Up {
     /// Three nodes on free ports.
     pub(crate) fn start() -> Self {
         let data = tempfile::tempdir().expect("a temporary folder");
+        Self { process: Self::process(&data), data }
+    }
+
+    fn process(data: &TempDir) -> Process {
         let folder = data.path().to_str().expect("temporary paths are UTF-8");
         let arguments = ["up", "--nodes", "3", "--port-base", "0", "--http", "127.0.0.1:0", "--data", folder];
-        Self { process: Process::start(&arguments).ready(), _data: data }
+        Process::start(&arguments).ready()
+    }
+
+    /// Ends it as a crash would, and starts it again on the same data.
+    pub(crate) fn crash_and_start(&mut self) {
+        self.process.kill();
+        self.process = Self::process(&self.data);
     }
 
     /// The allocator's address.
