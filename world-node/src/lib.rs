@@ -2,4 +2,5 @@
 
 pub mod core;
 pub mod limits;
+pub mod rules;
 pub mod shell;
