@@ -230,6 +230,12 @@ impl Client {
         }
     }
 
+    /// The program itself stood still until now, and reads only now what came meanwhile: nobody is to blame for the
+    /// silence that it slept through.
+    pub fn forgive_silence(&mut self, now_ms: u64) {
+        self.heard_ms = self.heard_ms.max(now_ms);
+    }
+
     /// When something is due next.
     pub fn next_timer_ms(&self) -> Option<u64> {
         match self.state {

@@ -17,7 +17,7 @@ use mio::{Events, Poll, Token};
 
 use super::bot::{Bot, Entered, roles};
 use super::land::Lands;
-use super::limits::{ADDRESSES_MAX, LEAVE_MS_MAX, STEP_LATE_MS_MAX};
+use super::limits::{ADDRESSES_MAX, LEAVE_MS_MAX, STALL_MS, STEP_LATE_MS_MAX};
 use super::link::{Link, Received};
 use super::sight::{Eyes, Looking, Sight};
 use super::tally::Tally;
@@ -143,6 +143,12 @@ impl Engine {
         self.start_due();
         self.send_due();
         self.read_all(scratch)?;
+        if self.elapsed().saturating_sub(self.wake).as_millis() as u64 > STALL_MS {
+            // What a bot heard at the beginning of such a slot is old by its end.
+            let now_ms = self.now_ms();
+            let clients = self.bots.iter_mut().filter_map(|bot| bot.client.as_mut());
+            clients.for_each(|client| client.forgive_silence(now_ms));
+        }
         // Slots that a long one ran over are left out; what was due in them goes in the next.
         self.wake = (self.wake + Duration::from_micros(CLIENT_SLOT_US)).max(self.elapsed());
         Ok(())

@@ -31,6 +31,8 @@ pub const TRAIL_STEPS: usize = 64;
 pub const STEP_LATE_MS_MAX: u64 = 900;
 /// Bytes of one bot that wait for its socket; what is beyond is left out.
 pub const SEND_BACKLOG_BYTES_MAX: usize = 4 * 1024;
+/// A slot that ends this late means that the swarm itself stood still, not the servers.
+pub const STALL_MS: u64 = 1_000;
 /// Receive buffer of a socket that is never read, so that the server feels it soon.
 pub const UNREAD_BYTES: usize = 16 * 1024;
 /// Longest latency that is told apart.

@@ -233,6 +233,12 @@ fn it_stays_heard_and_notices_silence() {
     }
     assert_eq!(now, 7_030 + SERVER_SILENT_MS_MAX);
     assert!(events(&mut client).ends_with(&[ClientEvent::Lost, ClientEvent::Ended(EndReason::Lost)]));
+    let mut slept = inside(ClientConfig::new("door:7000", "Mara"));
+    slept.forgive_silence(10 * SERVER_SILENT_MS_MAX);
+    slept.handle_timer(10 * SERVER_SILENT_MS_MAX);
+    assert_eq!(slept.phase(), Phase::Inside);
+    slept.handle_timer(11 * SERVER_SILENT_MS_MAX);
+    assert_eq!(slept.phase(), Phase::Ended);
     let mut deaf = inside(ClientConfig { minds_silence: false, ..ClientConfig::new("door:7000", "Mara") });
     deaf.handle_timer(10 * SERVER_SILENT_MS_MAX);
     assert_eq!(deaf.phase(), Phase::Inside);
