@@ -4,9 +4,10 @@
     pip install msgpack
     python3 client.py 127.0.0.1:7000 --name Mara --seconds 30
 
-It was written from docs/protocol.md alone; the numbers in the comments are that page's sections. Python 3.9 or newer.
+The numbers in the comments are sections of docs/protocol.md. Python 3.9 or newer.
 
-Exit codes: 0 done, 1 no connection (or it was lost), 2 wrong arguments, 3 the server broke the protocol, 4 refused.
+Exit codes: 0 done, 1 no connection (or it was lost), 2 wrong arguments, 3 the server broke the protocol, 4 refused,
+130 interrupted.
 """
 
 import argparse
@@ -27,7 +28,7 @@ HELLO, MOVE, PING = 0x01, 0x02, 0x03
 BYE, SEAT, WELCOME, REJECT, TICK, PONG, LAND = 0x04, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86
 SERVER_FRAME_BYTES_MAX = 1024 * 1024
 QUANTA_PER_M, QUANTA_PER_CHUNK = 128, 4096
-CONNECT_S, ANSWER_S = 5.0, 20.0
+CONNECT_S, ANSWER_S, LEAVE_S = 5.0, 20.0, 2.0
 PLAYER = 0
 
 
@@ -121,6 +122,18 @@ class Connection:
                 if kind == wanted:
                     return control(body), frames[at + 1 :]
         raise Lost(f"no answer within {ANSWER_S:.0f} seconds")
+
+    def leave(self):
+        """Says BYE and reads to the end: closing with something unread may throw the BYE away (12)."""
+        until = time.monotonic() + LEAVE_S
+        try:
+            self.send(BYE)
+            self.socket.shutdown(socket.SHUT_WR)
+            while time.monotonic() < until:
+                self.frames_within(until - time.monotonic())
+        except (Lost, Refused, Fault, OSError):
+            pass
+        self.close()
 
     def close(self):
         self.socket.close()
@@ -393,7 +406,6 @@ def live(node, welcome, frames, seconds):
             report(view, me, walker.place)
         frames = node.frames_within(min(next_step, next_report, end) - time.monotonic())
         now = time.monotonic()
-    node.send(BYE)
     print(f"left after {seconds:g} seconds, corrected {corrections} times", flush=True)
 
 
@@ -413,6 +425,10 @@ def main():
         node, welcome, frames = enter(arguments.allocator, arguments.name, arguments.island)
         try:
             live(node, welcome, frames, arguments.seconds)
+            node.leave()
+        except KeyboardInterrupt:
+            node.leave()
+            raise
         finally:
             node.close()
     except Refused as refused:

@@ -111,7 +111,7 @@ impl Observed for Seen {
         let report = self.reports.newest()?;
         // Of other processes only what nodes report is known: the time of their own threads.
         let nodes_cpu_s = report.state.nodes.iter().filter(|node| node.alive).map(|node| node.cpu_s).sum();
-        self.own.complete(&report.state, nodes_cpu_s)
+        self.own.complete(&report.state, nodes_cpu_s, self.unready())
     }
 
     fn measure(&self) {

@@ -143,6 +143,19 @@ pub(crate) fn node(sources: &Sources, faults: Vec<String>) -> Result<NodeConfig,
     reader.done(NodeConfig { common, addresses, node: NodeId(id) })
 }
 
+/// What the standard library says of a value, in words for operators.
+fn expectation(error: String) -> String {
+    let said = match error.as_str() {
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            "expected a whole number"
+        }
+        "number too large to fit in target type" => "the number is too large",
+        "invalid IP address syntax" => "expected an IP address, like 192.168.1.5",
+        _ => return error,
+    };
+    said.to_owned()
+}
+
 /// Takes values and collects what is wrong with them.
 struct Reader<'a> {
     sources: &'a Sources,
@@ -165,7 +178,7 @@ impl Reader<'_> {
         match text.parse() {
             Ok(value) => Some(value),
             Err(error) => {
-                self.fault(name, error);
+                self.fault(name, expectation(error.to_string()));
                 None
             }
         }
@@ -279,7 +292,14 @@ impl Reader<'_> {
     fn up_store(&mut self) -> Option<StoreUrl> {
         match self.sources.value("store") {
             Some(_) => self.parsed("store"),
-            None => self.sources.value("data").map(|data| StoreUrl::Embedded(PathBuf::from(data.text))),
+            None => {
+                let folder = self.sources.value("data")?.text;
+                if folder.trim().is_empty() {
+                    self.fault("data", "it is empty; expected a folder");
+                    return None;
+                }
+                Some(StoreUrl::Embedded(PathBuf::from(folder)))
+            }
         }
     }
 

@@ -132,7 +132,7 @@ impl Observed for Seen {
 
     fn state(&self) -> Option<String> {
         let handle = self.nodes.running().pop()?;
-        self.own.complete(&self.part(&handle), 0.0)
+        self.own.complete(&self.part(&handle), 0.0, self.unready())
     }
 
     fn measure(&self) {

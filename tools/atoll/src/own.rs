@@ -33,10 +33,17 @@ impl Own {
     }
 
     /// A cluster's state as JSON, with what belongs to the server: `server_cpu_s` is this process's CPU time and
-    /// `other_cpu_s`, what is known of other processes'.
-    pub(crate) fn complete(&self, cluster: &impl Serialize, other_cpu_s: f64) -> Option<String> {
+    /// `other_cpu_s`, what is known of other processes'; `unready` says why nobody can play, if so.
+    pub(crate) fn complete(
+        &self,
+        cluster: &impl Serialize,
+        other_cpu_s: f64,
+        unready: Option<String>,
+    ) -> Option<String> {
         let whole = Whole {
             cluster,
+            ready: unready.is_none(),
+            unready,
             server_cpu_s: rounded(cpu_s() + other_cpu_s),
             server_rss_bytes: resident_bytes(),
             uptime_s: rounded(self.began.elapsed().as_secs_f64()),
@@ -64,6 +71,9 @@ impl Own {
 struct Whole<'a, C: Serialize> {
     #[serde(flatten)]
     cluster: &'a C,
+    ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unready: Option<String>,
     server_cpu_s: f64,
     server_rss_bytes: Option<u64>,
     uptime_s: f64,

@@ -1,4 +1,5 @@
-//! Ctrl-C and SIGTERM: the first one closes cleanly, a later one ends the process at once.
+//! Ctrl-C, SIGTERM and SIGHUP (its terminal is gone): the first one closes cleanly, a later one ends the process at
+//! once.
 
 use std::time::Instant;
 
@@ -11,6 +12,7 @@ use crate::limits::SIGNAL_REPEAT;
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
     last: Option<Instant>,
 }
 
@@ -20,6 +22,7 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
             last: None,
         })
     }
@@ -31,6 +34,7 @@ impl Signals {
             let name = tokio::select! {
                 _ = self.interrupt.recv() => "Ctrl-C",
                 _ = self.terminate.recv() => "SIGTERM",
+                _ = self.hangup.recv() => "SIGHUP",
             };
             if self.last.is_none_or(|last| last.elapsed() >= SIGNAL_REPEAT) {
                 self.last = Some(Instant::now());

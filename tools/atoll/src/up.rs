@@ -239,7 +239,7 @@ impl Observed for Seen {
 
     fn state(&self) -> Option<String> {
         let report = self.reports.newest()?;
-        self.own.complete(&report.state, 0.0)
+        self.own.complete(&report.state, 0.0, self.unready())
     }
 
     fn measure(&self) {

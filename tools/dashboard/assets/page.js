@@ -45,7 +45,12 @@ async function step() {
       showContact("starting", `starting: ${state.starting}`);
     } else {
       draw(state);
-      showContact("live", "live");
+      if (state.ready === false) {
+        showContact("unready", "nobody can play");
+        showNotice(`Nobody can play right now: ${state.unready}`);
+      } else {
+        showContact("live", "live");
+      }
     }
   } catch (error) {
     lostSince ??= new Date();
@@ -60,8 +65,8 @@ async function step() {
 function showContact(how, text) {
   document.body.dataset.contact = how;
   setText(byId("contact-text"), text);
-  document.title = how === "lost" ? "Atoll: lost contact" : "Atoll";
-  if (how !== "lost") byId("notice").hidden = true;
+  document.title = { lost: "Atoll: lost contact", unready: "Atoll: nobody can play" }[how] ?? "Atoll";
+  if (how === "live" || how === "starting") byId("notice").hidden = true;
 }
 
 function showNotice(text) {
@@ -119,7 +124,7 @@ function drawTiles(state, rates) {
   if (islands) {
     const seats = islands.reduce((sum, island) => sum + island.population, 0);
     const design = islands.reduce((sum, island) => sum + island.design, 0);
-    tile("players", "Players", number.format(seats), `${number.format(sessions)} in sessions`);
+    tile("players", "Seats", number.format(seats), `${number.format(sessions)} players inside`);
     tile("islands", "Islands", number.format(islands.length), `designed for ${number.format(design)}`);
   } else {
     tile("players", "Sessions", number.format(sessions));

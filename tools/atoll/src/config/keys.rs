@@ -157,7 +157,7 @@ pub(crate) static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
             "",
             "N",
             "players",
-            "population under which an island feels dead; 0.3 x design when not given",
+            "population under which an island feels dead, shown only for now; 0.3 x design when not given",
         ),
         key(
             "seating",

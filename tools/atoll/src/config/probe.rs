@@ -7,6 +7,8 @@ use std::path::Path;
 
 use chunk_sync_io::store::StoreUrl;
 
+use crate::limits::FREE_BYTES_MIN;
+
 /// What is wrong with the ports, each `(what for, address)`.
 pub(crate) fn ports(wanted: &[(String, SocketAddr)]) -> Vec<String> {
     // All are held until the last was tried: two that want the same port are told apart from free ones.
@@ -40,7 +42,21 @@ pub(crate) fn folder(store: &StoreUrl) -> Option<String> {
     if let Err(error) = std::fs::create_dir_all(folder) {
         return Some(failed(error));
     }
-    writable(folder).err().map(failed)
+    match writable(folder).and_then(|()| Ok(rustix::fs::statvfs(folder)?)) {
+        Err(error) => Some(failed(error)),
+        Ok(system) => too_little(folder, system.f_bavail.saturating_mul(system.f_frsize)),
+    }
+}
+
+fn too_little(folder: &Path, free_bytes: u64) -> Option<String> {
+    let (free_kib, needed_kib) = (free_bytes / 1024, FREE_BYTES_MIN / 1024);
+    (free_bytes < FREE_BYTES_MIN).then(|| {
+        format!(
+            "data folder {}: {free_kib} KiB are free there, at least {needed_kib} are needed: make room, or choose \
+             another --data",
+            folder.display()
+        )
+    })
 }
 
 fn writable(folder: &Path) -> std::io::Result<()> {
@@ -54,6 +70,23 @@ fn reason(error: &std::io::Error) -> String {
         ErrorKind::PermissionDenied => "not allowed to write there".to_owned(),
         ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_owned(),
         ErrorKind::AlreadyExists | ErrorKind::NotADirectory => "it is a file, not a folder".to_owned(),
+        ErrorKind::StorageFull => "no space is left on its file system".to_owned(),
+        ErrorKind::NotFound => "it can't be made there".to_owned(),
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_without_room_is_told_with_its_name() {
+        let folder = Path::new("./world");
+        assert_eq!(too_little(folder, FREE_BYTES_MIN), None);
+        let said = too_little(folder, FREE_BYTES_MIN - 1024).expect("too little");
+        assert!(said.starts_with("data folder ./world: 16383 KiB are free there"), "{said}");
+        let here = tempfile::tempdir().expect("a temporary folder");
+        assert_eq!(super::folder(&StoreUrl::Embedded(here.path().join("new"))), None);
     }
 }

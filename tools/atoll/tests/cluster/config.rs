@@ -29,9 +29,9 @@ fn all_faults_of_a_configuration_are_told_at_once() {
         "atoll.toml: there is no setting water (see `atoll config`)",
         "atoll.toml: islands must be a number or a text in quotes",
         "--nodes 0: 1 to 64 nodes run in one process",
-        "--minimum many: invalid digit found in string",
+        "--minimum many: expected a whole number",
         "--http here: expected ADDRESS:PORT, like 127.0.0.1:8080",
-        "ATOLL_PORT_BASE=70000: number too large to fit in target type",
+        "ATOLL_PORT_BASE=70000: the number is too large",
         "atoll.toml: seating = scatter: expected spread or pack",
     ] {
         assert!(errors(&logged).contains(&expected), "{expected:?} is not among\n{logged}");
@@ -87,6 +87,14 @@ fn taken_ports_and_a_folder_that_is_none_are_told_together() {
     ] {
         assert!(errors(&logged).contains(&expected.as_str()), "{expected:?} is not among\n{logged}");
     }
+}
+
+#[test]
+fn an_empty_folder_name_is_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let logged = Atoll::start(folder.path(), &["up", "--data", "", "--http", "127.0.0.1:0"]).ends_with(2);
+    assert_eq!(errors(&logged), ["--data : it is empty; expected a folder"]);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing but the log");
 }
 
 #[test]

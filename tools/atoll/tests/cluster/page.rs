@@ -123,6 +123,17 @@ fn the_page_says_since_when_contact_is_lost_and_keeps_what_it_had() {
 }
 
 #[test]
+fn the_page_says_why_nobody_can_play() {
+    let page = dom(&serve(|_| {
+        let state =
+            state_of(&format!("\"nodes\":[{NODE}],\"ready\":false,\"unready\":\"the store is full\","));
+        Some((200, state))
+    }));
+    assert!(page.contains("data-contact=\"unready\""), "{page}");
+    assert!(page.contains("Nobody can play right now: the store is full"), "{page}");
+}
+
+#[test]
 fn the_page_of_a_lone_node_shows_what_the_node_knows() {
     let page = dom(&serve(|_| Some((200, state_of(&format!("\"nodes\":[{NODE}],"))))));
     assert!(page.contains("data-contact=\"live\""), "{page}");
