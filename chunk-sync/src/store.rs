@@ -10,26 +10,32 @@
 //! `chunk-sync-io`. Nothing here does I/O, reads a clock or draws a random number: the time is the *store's*
 //! and comes in as an argument. There is no query in this contract: every operation names its partition.
 
+mod acts;
 mod apply;
 mod commit;
+mod durability;
+mod index;
 mod key;
 mod limits;
 mod memory;
 mod minter;
 mod name;
 mod op;
+mod outcome;
 mod tail;
 mod view;
 
+pub use acts::{Act, ActorMemory, RememberedAct};
 pub use apply::{PartitionState, StoreClock, apply};
-pub use commit::{
-    Cas, Commit, CommitOutcome, EpochStep, LeaseStep, Precondition, Refusal, StoreError, Token, Write,
-};
+pub use commit::{Cas, Commit, EpochStep, LeaseStep, Precondition, Token, Write};
+pub use durability::Durability;
+pub use index::{IndexCursor, IndexEntry, IndexPage, IndexStep};
 pub use key::{PartitionKey, Shard};
 pub use limits::*;
 pub use memory::{MemoryFault, MemoryStore};
 pub use minter::{MinterError, MinterFlow, MinterStep};
 pub use name::Name;
 pub use op::{StoreAnswer, StoreFault, StoreOp};
+pub use outcome::{CommitOutcome, Refusal, StoreError};
 pub use tail::{LoggedCommit, RecentTokens, Tail, tail_of_log};
 pub use view::{Document, Lease, PartitionView};

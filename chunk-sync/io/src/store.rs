@@ -7,18 +7,23 @@
 mod embedded;
 mod events;
 mod limits;
+mod masters;
 mod minter;
+mod ops;
 mod redis;
 mod url;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use chunk_sync::store::{LEASE_GUARD_MS, StoreAnswer, StoreFault, StoreOp};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use chunk_sync::store::{ACTOR_IDLE_MS, LEASE_GUARD_MS, Shard, StoreAnswer, StoreFault, StoreOp};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use self::masters::Masters;
 
 pub use limits::*;
 pub use minter::lease_minter;
+pub use ops::OpsStore;
 pub use url::{StoreUrl, StoreUrlError};
 
 /// Why a store could not be opened; every text names the store and what to do about it.
@@ -64,11 +69,13 @@ pub struct StoreOptions {
     pub lease_guard_ms: u64,
     /// How long one call may take before its outcome counts as unknown, in ms.
     pub call_wait_ms: u64,
+    /// How long after its last act a full partition may forget an actor, in ms.
+    pub actor_idle_ms: u64,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { lease_guard_ms: LEASE_GUARD_MS, call_wait_ms: CALL_WAIT_MS }
+        Self { lease_guard_ms: LEASE_GUARD_MS, call_wait_ms: CALL_WAIT_MS, actor_idle_ms: ACTOR_IDLE_MS }
     }
 }
 
@@ -80,7 +87,9 @@ pub struct StoreHandle {
 
 struct Shared {
     backend: Backend,
+    masters: Arc<Masters>,
     room: Arc<Semaphore>,
+    ops_room: Semaphore,
     call_wait: Duration,
     runtime: tokio::runtime::Handle,
 }
@@ -98,17 +107,20 @@ impl StoreHandle {
 
     /// Opens the store that `url` names, with other than the usual options.
     pub async fn open_with(url: &StoreUrl, options: StoreOptions) -> Result<Self, OpenError> {
+        let masters = Arc::new(Masters::new());
         let backend = match url {
             StoreUrl::Embedded(folder) => {
-                Backend::Embedded(embedded::Embedded::open(folder, options.lease_guard_ms).await?)
+                Backend::Embedded(embedded::Embedded::open(folder, options, Arc::clone(&masters)).await?)
             }
             StoreUrl::Redis(redis) => {
-                Backend::Redis(redis::RedisStore::open(redis, options.lease_guard_ms).await?)
+                Backend::Redis(redis::RedisStore::open(redis, options, Arc::clone(&masters)).await?)
             }
         };
         Ok(Self {
             shared: Arc::new(Shared {
                 backend,
+                masters,
+                ops_room: Semaphore::new(OPS_IN_FLIGHT_MAX),
                 room: Arc::new(Semaphore::new(IN_FLIGHT_UNITS_MAX as usize)),
                 call_wait: Duration::from_millis(options.call_wait_ms),
                 runtime: tokio::runtime::Handle::current(),
@@ -139,6 +151,23 @@ impl StoreHandle {
         }
     }
 
+    /// What ops tools read: pages of indexes. No core has a handle, so none can ask.
+    pub fn ops(&self) -> OpsStore {
+        OpsStore::new(Arc::clone(&self.shared))
+    }
+
+    /// A number that grows whenever another server, or another run of one, answers for this shard from now on. It
+    /// may lack what the one before had acknowledged at less than [`Persisted`](chunk_sync::store::Durability):
+    /// whoever loaded a partition of the shard at a lower number loads it again.
+    pub fn master_epoch(&self, shard: Shard) -> u64 {
+        self.shared.masters.epoch(shard)
+    }
+
+    /// Wakes after each change of a [`master_epoch`](Self::master_epoch); the value counts changes.
+    pub fn master_changes(&self) -> watch::Receiver<u64> {
+        self.shared.masters.changes()
+    }
+
     fn admit(&self, op: &StoreOp) -> Result<OwnedSemaphorePermit, StoreFault> {
         op.check()?;
         let room = Arc::clone(&self.shared.room);
@@ -148,8 +177,8 @@ impl StoreHandle {
 
 impl Shared {
     async fn call(&self, op: StoreOp, permit: OwnedSemaphorePermit) -> StoreAnswer {
-        let link = match &self.backend {
-            Backend::Redis(redis) => redis.newest_link(),
+        let used = match &self.backend {
+            Backend::Redis(redis) => redis.used(op.partition().shard()),
             Backend::Embedded(_) => None,
         };
         let answer = async {
@@ -161,8 +190,8 @@ impl Shared {
         match tokio::time::timeout(self.call_wait, answer).await {
             Ok(answer) => answer,
             Err(_) => {
-                if let (Backend::Redis(redis), Some(link)) = (&self.backend, link) {
-                    redis.suspect(link);
+                if let Some(used) = used {
+                    used.suspect();
                 }
                 StoreAnswer::Failed(StoreFault::TimedOut)
             }

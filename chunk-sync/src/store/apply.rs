@@ -5,9 +5,15 @@
 
 use bytes::Bytes;
 
-use super::commit::{Cas, Commit, CommitOutcome, EpochStep, LeaseStep, Precondition, Refusal};
-use super::limits::{LEASE_GUARD_MS, PARTITION_ROWS_MAX};
+use super::acts::ActorMemory;
+use super::commit::{Cas, Commit, EpochStep, LeaseStep, Precondition};
+use super::index::IndexStep;
+use super::limits::{
+    ACTOR_IDLE_MS, ACTORS_FORGOTTEN_TOGETHER_MAX, ACTORS_PER_PARTITION_MAX, INDEX_ENTRIES_PER_SHARD_MAX,
+    LEASE_GUARD_MS, PARTITION_ROWS_MAX,
+};
 use super::name::Name;
+use super::outcome::{CommitOutcome, Refusal};
 use super::tail::{LoggedCommit, RecentTokens};
 use super::view::Lease;
 
@@ -20,16 +26,28 @@ pub struct StoreClock {
     pub served_ms: u64,
     /// How long it must have served before an expired lease may be taken over.
     pub lease_guard_ms: u64,
+    /// How long an actor must have been idle before a full partition may forget it.
+    pub actor_idle_ms: u64,
 }
 
 impl StoreClock {
-    /// The clock of a store that started at `started_ms`, with the usual guard of [`LEASE_GUARD_MS`].
+    /// The clock of a store that started at `started_ms`, with the usual [`LEASE_GUARD_MS`] and [`ACTOR_IDLE_MS`].
     pub fn new(now_ms: u64, started_ms: u64) -> Self {
-        Self { now_ms, served_ms: now_ms.saturating_sub(started_ms), lease_guard_ms: LEASE_GUARD_MS }
+        Self {
+            now_ms,
+            served_ms: now_ms.saturating_sub(started_ms),
+            lease_guard_ms: LEASE_GUARD_MS,
+            actor_idle_ms: ACTOR_IDLE_MS,
+        }
     }
 
     fn young(&self) -> bool {
         self.served_ms < self.lease_guard_ms
+    }
+
+    /// The latest moment of an actor's last act at which it counts as idle now, if there is one.
+    fn idle_since_ms(&self) -> Option<u64> {
+        self.now_ms.checked_sub(self.actor_idle_ms)
     }
 }
 
@@ -49,6 +67,16 @@ pub trait PartitionState {
     fn epoch(&mut self, name: &Name) -> Result<Option<u64>, Self::Error>;
     /// A lease, expired or not.
     fn lease(&mut self, name: &Name) -> Result<Option<Lease>, Self::Error>;
+    /// What is remembered of an actor.
+    fn actor(&mut self, actor: u64) -> Result<Option<ActorMemory>, Self::Error>;
+    /// Of how many actors something is remembered.
+    fn actors(&mut self) -> Result<u32, Self::Error>;
+    /// Up to `most` actors last seen at `since_ms` or before, longest idle first, then by number.
+    fn idle_actors(&mut self, since_ms: u64, most: usize) -> Result<Vec<u64>, Self::Error>;
+    /// How many entries an index has in this partition's shard.
+    fn index_entries(&mut self, index: &Name) -> Result<u32, Self::Error>;
+    /// Whether an index has this entry in this partition's shard.
+    fn has_index_entry(&mut self, index: &Name, key: &Bytes) -> Result<bool, Self::Error>;
 
     /// Writes a document, new or not.
     fn put_doc(&mut self, doc: &Name, cas: Cas, value: &Bytes) -> Result<(), Self::Error>;
@@ -60,6 +88,14 @@ pub trait PartitionState {
     fn put_lease(&mut self, name: &Name, lease: Lease) -> Result<(), Self::Error>;
     /// Removes a lease.
     fn remove_lease(&mut self, name: &Name) -> Result<(), Self::Error>;
+    /// Remembers an actor.
+    fn put_actor(&mut self, actor: u64, memory: ActorMemory) -> Result<(), Self::Error>;
+    /// Forgets an actor, if it is there.
+    fn remove_actor(&mut self, actor: u64) -> Result<(), Self::Error>;
+    /// Writes an index entry of the shard.
+    fn put_index_entry(&mut self, index: &Name, key: &Bytes, value: &Bytes) -> Result<(), Self::Error>;
+    /// Removes an index entry of the shard, if it is there.
+    fn remove_index_entry(&mut self, index: &Name, key: &Bytes) -> Result<(), Self::Error>;
     /// Appends to the log and forgets what is over its limit.
     fn append_log(&mut self, entry: LoggedCommit) -> Result<(), Self::Error>;
     /// Remembers the newest tokens, after everything else of the commit was written.
@@ -77,11 +113,21 @@ pub fn apply<S: PartitionState>(
     if let Some(previous) = recent.previous_of(commit.token) {
         return Ok(CommitOutcome::Done { token: commit.token, previous, store_ms });
     }
-    if let Some(refusal) = judge(state, commit, clock)? {
+    let memory = match &commit.act {
+        Some(act) => state.actor(act.actor)?,
+        None => None,
+    };
+    let refusal = match judge_act(memory.as_ref(), commit) {
+        None => judge(state, commit, memory.as_ref(), clock)?,
+        known => known,
+    };
+    if let Some(refusal) = refusal {
         return Ok(CommitOutcome::Refused(refusal));
     }
     let previous = recent.newest();
     write(state, commit, clock)?;
+    write_act(state, commit, memory, clock)?;
+    write_index(state, commit)?;
     if !commit.events.is_empty() {
         let events = commit.events.clone();
         state.append_log(LoggedCommit { previous, token: commit.token, events })?;
@@ -92,9 +138,15 @@ pub fn apply<S: PartitionState>(
     Ok(CommitOutcome::Done { token: commit.token, previous, store_ms })
 }
 
+/// A repeat is known before anything else is judged: it is answered, whatever else it says by now.
+fn judge_act(memory: Option<&ActorMemory>, commit: &Commit) -> Option<Refusal> {
+    memory?.judge(commit.act.as_ref()?)
+}
+
 fn judge<S: PartitionState>(
     state: &mut S,
     commit: &Commit,
+    memory: Option<&ActorMemory>,
     clock: StoreClock,
 ) -> Result<Option<Refusal>, S::Error> {
     if commit.not_after_ms.is_some_and(|not_after_ms| clock.now_ms > not_after_ms) {
@@ -126,7 +178,58 @@ fn judge<S: PartitionState>(
             return Ok(Some(refusal));
         }
     }
-    judge_room(state, commit)
+    if let Some(refusal) = judge_room(state, commit)? {
+        return Ok(Some(refusal));
+    }
+    if let Some(refusal) = judge_act_room(state, commit, memory, clock)? {
+        return Ok(Some(refusal));
+    }
+    judge_index_room(state, commit)
+}
+
+/// Whether the act can be remembered: beside the actor's others, or as the first of a new actor.
+fn judge_act_room<S: PartitionState>(
+    state: &mut S,
+    commit: &Commit,
+    memory: Option<&ActorMemory>,
+    clock: StoreClock,
+) -> Result<Option<Refusal>, S::Error> {
+    let Some(act) = &commit.act else { return Ok(None) };
+    let room = match memory {
+        Some(memory) => memory.has_room(act),
+        None if state.actors()? < ACTORS_PER_PARTITION_MAX => true,
+        None => match clock.idle_since_ms() {
+            Some(since_ms) => !state.idle_actors(since_ms, 1)?.is_empty(),
+            None => false,
+        },
+    };
+    Ok((!room).then_some(Refusal::ActsFull))
+}
+
+/// Whether the indexes have room for the entries that this commit adds; looks closer only when one is nearly full.
+fn judge_index_room<S: PartitionState>(state: &mut S, commit: &Commit) -> Result<Option<Refusal>, S::Error> {
+    let steps = u32::try_from(commit.index.len()).unwrap_or(u32::MAX);
+    for (at, step) in commit.index.iter().enumerate() {
+        let IndexStep::Put { index, key, .. } = step else { continue };
+        let entries = state.index_entries(index)?;
+        if entries.saturating_add(steps) <= INDEX_ENTRIES_PER_SHARD_MAX
+            || state.has_index_entry(index, key)?
+        {
+            continue;
+        }
+        let mut added = 1;
+        for earlier in &commit.index[..at] {
+            if let IndexStep::Put { index: other, key, .. } = earlier
+                && other == index
+            {
+                added += u32::from(!state.has_index_entry(index, key)?);
+            }
+        }
+        if entries + added > INDEX_ENTRIES_PER_SHARD_MAX {
+            return Ok(Some(Refusal::IndexFull { index: index.clone() }));
+        }
+    }
+    Ok(None)
 }
 
 fn judge_lease<S: PartitionState>(
@@ -213,6 +316,36 @@ fn write<S: PartitionState>(state: &mut S, commit: &Commit, clock: StoreClock) -
             }
             LeaseStep::Release { name, .. } => state.remove_lease(name)?,
             LeaseStep::RequireHeld { .. } | LeaseStep::RequireExpired { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+fn write_act<S: PartitionState>(
+    state: &mut S,
+    commit: &Commit,
+    memory: Option<ActorMemory>,
+    clock: StoreClock,
+) -> Result<(), S::Error> {
+    let Some(act) = &commit.act else { return Ok(()) };
+    if memory.is_none()
+        && state.actors()? >= ACTORS_PER_PARTITION_MAX
+        && let Some(since_ms) = clock.idle_since_ms()
+    {
+        for idle in state.idle_actors(since_ms, ACTORS_FORGOTTEN_TOGETHER_MAX)? {
+            state.remove_actor(idle)?;
+        }
+    }
+    let mut memory = memory.unwrap_or_default();
+    memory.remember(act, commit.token, clock.now_ms);
+    state.put_actor(act.actor, memory)
+}
+
+fn write_index<S: PartitionState>(state: &mut S, commit: &Commit) -> Result<(), S::Error> {
+    for step in &commit.index {
+        match step {
+            IndexStep::Put { index, key, value } => state.put_index_entry(index, key, value)?,
+            IndexStep::Remove { index, key } => state.remove_index_entry(index, key)?,
         }
     }
     Ok(())

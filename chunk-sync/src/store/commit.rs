@@ -1,4 +1,4 @@
-//! A commit: everything that changes in one partition in one step, what must hold for it, and what came of it.
+//! A commit: everything that changes in one partition in one step, and what must hold for it.
 //!
 //! Built by the cores and by tools, judged by [`apply`](super::apply()). Sizes are checked in one place,
 //! [`Commit::check`]; past it no backend checks them again.
@@ -7,9 +7,13 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
+use super::acts::Act;
+use super::durability::Durability;
+use super::index::IndexStep;
 use super::key::PartitionKey;
 use super::limits::*;
 use super::name::Name;
+use super::outcome::StoreError;
 
 /// The unique name of a commit, minted by the client; compared for equality, never by order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -119,7 +123,7 @@ pub enum LeaseStep {
 }
 
 /// One atomic change of one partition. All demands are judged against the state before the commit, in the order
-/// `not_after_ms`, preconditions, epochs, leases; the first that fails refuses the whole.
+/// act, `not_after_ms`, preconditions, epochs, leases, room; the first that fails refuses the whole.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Commit {
     /// The partition that it changes.
@@ -140,6 +144,12 @@ pub struct Commit {
     pub events: Vec<Bytes>,
     /// Refused when the store's clock (Unix time, ms) is past this.
     pub not_after_ms: Option<u64>,
+    /// What it does for an actor, exactly once.
+    pub act: Option<Act>,
+    /// Index entries of the shard, written in the same step.
+    pub index: Vec<IndexStep>,
+    /// How safe it must be before it is answered.
+    pub durability: Durability,
 }
 
 impl Commit {
@@ -154,6 +164,9 @@ impl Commit {
             leases: Vec::new(),
             events: Vec::new(),
             not_after_ms: None,
+            act: None,
+            index: Vec::new(),
+            durability: Durability::default(),
         }
     }
 
@@ -213,6 +226,39 @@ impl Commit {
         self
     }
 
+    /// Does it once for an actor, and remembers the result.
+    #[must_use]
+    pub fn act(mut self, act: Act) -> Self {
+        self.act = Some(act);
+        self
+    }
+
+    /// Writes an index entry.
+    #[must_use]
+    pub fn index_put(
+        mut self,
+        index: impl Into<Name>,
+        key: impl Into<Bytes>,
+        value: impl Into<Bytes>,
+    ) -> Self {
+        self.index.push(IndexStep::Put { index: index.into(), key: key.into(), value: value.into() });
+        self
+    }
+
+    /// Removes an index entry.
+    #[must_use]
+    pub fn index_remove(mut self, index: impl Into<Name>, key: impl Into<Bytes>) -> Self {
+        self.index.push(IndexStep::Remove { index: index.into(), key: key.into() });
+        self
+    }
+
+    /// Asks for another durability than [`Durability::Persisted`].
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
     /// Checks every named limit; the only place where sizes are checked. Names what is wrong first.
     pub fn check(&self) -> Result<(), StoreError> {
         if self.token == Token::NONE {
@@ -231,7 +277,34 @@ impl Commit {
         }
         self.check_writes()?;
         self.check_epochs()?;
-        self.check_leases()
+        self.check_leases()?;
+        self.check_act()?;
+        self.check_index()
+    }
+
+    fn check_act(&self) -> Result<(), StoreError> {
+        let Some(act) = &self.act else { return Ok(()) };
+        at_most("result bytes", act.result.len(), ACT_RESULT_MAX_BYTES)?;
+        if act.id <= act.confirmed {
+            return Err(StoreError::ActOutOfOrder { id: act.id, confirmed: act.confirmed });
+        }
+        Ok(())
+    }
+
+    fn check_index(&self) -> Result<(), StoreError> {
+        at_most("index steps", self.index.len(), INDEX_STEPS_PER_COMMIT_MAX)?;
+        let mut seen = BTreeSet::new();
+        for step in &self.index {
+            check_name(step.index())?;
+            check_index_key(step.key())?;
+            if let IndexStep::Put { value, .. } = step {
+                at_most("index value bytes", value.len(), INDEX_VALUE_MAX_BYTES)?;
+            }
+            if !seen.insert((step.index(), step.key())) {
+                return Err(StoreError::Twice { name: step.index().clone() });
+            }
+        }
+        Ok(())
     }
 
     fn check_writes(&self) -> Result<(), StoreError> {
@@ -288,6 +361,13 @@ pub(super) fn check_key(key: &PartitionKey) -> Result<(), StoreError> {
     at_most("key bytes", key.as_bytes().len(), KEY_MAX_BYTES)
 }
 
+fn check_index_key(key: &Bytes) -> Result<(), StoreError> {
+    if key.is_empty() {
+        return Err(StoreError::NoName);
+    }
+    at_most("index key bytes", key.len(), INDEX_KEY_MAX_BYTES)
+}
+
 fn check_name(name: &Name) -> Result<(), StoreError> {
     if name.as_str().is_empty() {
         return Err(StoreError::NoName);
@@ -301,102 +381,4 @@ fn at_most(what: &'static str, size: usize, max: usize) -> Result<(), StoreError
 
 fn once<'a>(seen: &mut BTreeSet<&'a Name>, name: &'a Name) -> Result<(), StoreError> {
     if seen.insert(name) { Ok(()) } else { Err(StoreError::Twice { name: name.clone() }) }
-}
-
-/// A commit or key that no store would take: a mistake of the caller, found before anything is sent.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Something is longer or more than its named limit.
-    #[error("too large: {size} {what}, at most {max}")]
-    TooLarge {
-        /// What was counted.
-        what: &'static str,
-        /// How much there was.
-        size: usize,
-        /// How much may be.
-        max: usize,
-    },
-    /// The token is [`Token::NONE`].
-    #[error("a commit needs a token other than 0")]
-    NoToken,
-    /// A document, epoch or lease has an empty name.
-    #[error("empty name of a document, epoch or lease")]
-    NoName,
-    /// One commit changes the same thing twice.
-    #[error("{name} is changed twice in one commit")]
-    Twice {
-        /// What is changed twice.
-        name: Name,
-    },
-    /// A lease is asked for longer than [`LEASE_TTL_MAX_MS`].
-    #[error("a lease of {ttl_ms} ms, at most {LEASE_TTL_MAX_MS} ms")]
-    LeaseTooLong {
-        /// What was asked for.
-        ttl_ms: u64,
-    },
-}
-
-/// What came of a commit that the store judged.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum CommitOutcome {
-    /// It is done, and as durable as the backend makes it.
-    Done {
-        /// The commit's own token, now the partition's.
-        token: Token,
-        /// The partition's token before it: followers that have another one reload.
-        previous: Token,
-        /// The store's clock, Unix time in ms.
-        store_ms: u64,
-    },
-    /// Nothing was changed.
-    Refused(Refusal),
-}
-
-/// Why a commit was refused.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Refusal {
-    /// A document is not in the demanded version; `current` is the one it has.
-    Conflict {
-        /// Which document.
-        doc: Name,
-        /// Its version; `None` when it is absent.
-        current: Option<Cas>,
-    },
-    /// An epoch is not the demanded one, or not below the one it was to be raised to.
-    EpochMismatch {
-        /// Which epoch.
-        name: Name,
-        /// Its value.
-        current: u64,
-    },
-    /// A lease is somebody else's and has not expired.
-    LeaseHeld {
-        /// Which lease.
-        name: Name,
-        /// Who holds it.
-        holder: u64,
-        /// Until when, by the store's clock.
-        until_ms: u64,
-    },
-    /// A lease is not, or no longer, the holder's.
-    LeaseLost {
-        /// Which lease.
-        name: Name,
-    },
-    /// A lease that had to be expired is not.
-    NotExpired {
-        /// Which lease.
-        name: Name,
-        /// Until when, by the store's clock.
-        until_ms: u64,
-    },
-    /// A lease is expired, but the store has not served for [`LEASE_GUARD_MS`] since its start: ask again later.
-    StoreYoung,
-    /// The store's clock is past `not_after_ms`.
-    TooLate {
-        /// The store's clock, Unix time in ms.
-        store_ms: u64,
-    },
-    /// The partition would hold more than [`PARTITION_ROWS_MAX`] documents, epochs and leases.
-    PartitionFull,
 }

@@ -26,6 +26,28 @@ pub const WRITES_PER_COMMIT_MAX_BYTES: usize = 1024 * 1024;
 /// Most documents, epochs and leases of one partition together.
 pub const PARTITION_ROWS_MAX: u32 = 32_768;
 
+/// Largest result that a partition remembers of an act.
+pub const ACT_RESULT_MAX_BYTES: usize = 1024;
+/// Most acts that a partition remembers of one actor; one more is refused until the actor confirms some.
+pub const ACTS_PER_ACTOR_MAX: usize = 16;
+/// Most actors of which a partition remembers acts.
+pub const ACTORS_PER_PARTITION_MAX: u32 = 4096;
+/// How long after an actor's last act, by the store's clock, a full partition may forget it altogether.
+pub const ACTOR_IDLE_MS: u64 = 30 * 60 * 1000;
+/// How many idle actors a full partition forgets at once, the longest idle first.
+pub const ACTORS_FORGOTTEN_TOGETHER_MAX: usize = 64;
+
+/// Most index steps of one commit.
+pub const INDEX_STEPS_PER_COMMIT_MAX: usize = 16;
+/// Longest key of an index entry.
+pub const INDEX_KEY_MAX_BYTES: usize = 128;
+/// Largest value of an index entry.
+pub const INDEX_VALUE_MAX_BYTES: usize = 1024;
+/// Most entries of one index in one shard.
+pub const INDEX_ENTRIES_PER_SHARD_MAX: u32 = 65_536;
+/// Most entries of one page of an index.
+pub const INDEX_PAGE_ENTRIES_MAX: usize = 1000;
+
 /// How many commits with events a partition's log keeps; who is further behind reloads.
 pub const LOG_COMMITS_MAX: usize = 64;
 /// How many of a partition's newest commits are recognised when they are sent again.
@@ -42,3 +64,6 @@ const _: () = assert!(NAME_MAX_BYTES <= KEY_MAX_BYTES && KEY_MAX_BYTES <= u8::MA
 const _: () = assert!(LEASE_GUARD_MS <= LEASE_TTL_MAX_MS);
 const _: () = assert!(PARTITION_ROWS_MAX as usize > WRITES_PER_COMMIT_MAX * 2);
 const _: () = assert!(RESEND_COMMITS_MAX < LOG_COMMITS_MAX);
+const _: () = assert!(ACTOR_IDLE_MS >= 4 * crate::limits::RESUME_GRACE_MS, "who resumes finds its answers");
+const _: () = assert!(ACTORS_FORGOTTEN_TOGETHER_MAX < ACTORS_PER_PARTITION_MAX as usize);
+const _: () = assert!(INDEX_KEY_MAX_BYTES >= KEY_MAX_BYTES, "a partition's key is a key of an index");

@@ -4,9 +4,10 @@
 
 use bytes::Bytes;
 
-use super::commit::{Commit, CommitOutcome, Token};
+use super::commit::{Commit, Token};
 use super::key::PartitionKey;
 use super::op::{StoreAnswer, StoreFault, StoreOp};
+use super::outcome::CommitOutcome;
 use crate::ids::{MINTER_MAX, Source, WorldId};
 
 /// The document that holds the last leased number.

@@ -1,8 +1,9 @@
 //! Store operations and answers as plain data: the cores emit and take them, shells and the simulation carry
 //! them. An answer belongs to the operation that asked; the carrier keeps the request id beside both.
 
-use super::commit::{Commit, CommitOutcome, StoreError, Token, check_key};
+use super::commit::{Commit, Token, check_key};
 use super::key::PartitionKey;
+use super::outcome::{CommitOutcome, StoreError};
 use super::tail::Tail;
 use super::view::PartitionView;
 

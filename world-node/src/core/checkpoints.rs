@@ -9,7 +9,7 @@ use crate::limits::{CHECKPOINT_EVERY_MS, CHECKPOINTS_PER_TICK_MAX};
 use chunk_sync::ids::{ConnId, Epoch, IslandId, PlayerId};
 use chunk_sync::place::Place;
 use chunk_sync::records::{DOC_PLACE, EPOCH_SESSION, PLACE_SCHEMA, PlaceRecord, encode};
-use chunk_sync::store::{CommitOutcome, EpochStep, PartitionKey, Refusal, StoreAnswer};
+use chunk_sync::store::{CommitOutcome, Durability, EpochStep, PartitionKey, Refusal, StoreAnswer};
 use chunk_sync::time::Tick;
 use chunk_sync::wire::RejectCode;
 
@@ -80,12 +80,13 @@ impl NodeCore {
             return false;
         }
         *saved = Saved { place: session.place, tried_ms: now_ms, busy: true };
-        self.commit_place(conn);
+        // A few seconds more or less: what is lost with the store's memory is walked again.
+        self.commit_place(conn, Durability::Accepted);
         true
     }
 
     /// Tells the store where the session's player is now.
-    pub(super) fn commit_place(&mut self, conn: ConnId) {
+    pub(super) fn commit_place(&mut self, conn: ConnId, durability: Durability) {
         let Some(session) = self.sessions.get(conn) else { return };
         let checkpoint = Checkpoint {
             conn,
@@ -108,6 +109,7 @@ impl NodeCore {
         let epoch = u64::from(checkpoint.epoch.0);
         self.store.commit(Ask::SavePlace(checkpoint), PartitionKey::player(checkpoint.player), |commit| {
             commit
+                .durability(durability)
                 .put(DOC_PLACE, encode(&record))
                 .epoch(EpochStep::Require { name: EPOCH_SESSION.into(), value: epoch })
         });

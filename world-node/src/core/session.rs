@@ -9,6 +9,7 @@ use chunk_sync::limits::{
     CLIENT_FRAMES_PER_TICK_MAX, CLIENT_FRAMES_SAVED_PER_TICK, SILENT_MS_MAX, TICK_MS, WALK_SAVED_MS_MAX,
 };
 use chunk_sync::place::Place;
+use chunk_sync::store::Durability;
 use chunk_sync::ticket::Ticket;
 use chunk_sync::wire::{Framer, Move, RejectCode, WireError, kind};
 use std::collections::{BTreeMap, VecDeque};
@@ -317,7 +318,7 @@ impl NodeCore {
             (session.player, session.island, session.chunk, session.slot, session.interest);
         self.sessions.clear_player(player, conn);
         if before == Stage::Inside {
-            self.commit_place(conn);
+            self.commit_place(conn, Durability::Persisted);
             self.sessions.inside -= 1;
             let chunk = &mut self.islands[island].chunks[at];
             chunk.own.leave(slot, self.now);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use chunk_sync::limits::{NODE_RENEW_MS, STORE_FAILOVER_MS_MAX};
-use chunk_sync::store::{EVENTS_PER_COMMIT_MAX_BYTES, StoreOp, WRITES_PER_COMMIT_MAX_BYTES};
+use chunk_sync::store::{EVENTS_PER_COMMIT_MAX_BYTES, IndexStep, StoreOp, WRITES_PER_COMMIT_MAX_BYTES};
 
 /// How long one call of the store may take before its outcome counts as unknown.
 pub const CALL_WAIT_MS: u64 = 2_000;
@@ -12,8 +12,30 @@ pub const CONNECT_WAIT_MS: u64 = 2_000;
 pub const RECONNECT_MS_MIN: u64 = 50;
 /// Longest wait between two attempts to reach Redis.
 pub const RECONNECT_MS_MAX: u64 = 1_000;
+/// How long Redis may wait until replicas and disks have a group of commits. More than a second, since that is how
+/// often a server with `appendfsync everysec` writes to its disk.
+pub const CONFIRM_WAIT_MS: u64 = 1_500;
+/// How often a cluster's slots are read at most.
+pub const TOPOLOGY_EVERY_MS: u64 = 200;
+/// How long an ops query may take.
+pub const OPS_WAIT_MS: u64 = 10_000;
 /// How often the embedded store tries to open its file again after the disk failed.
 pub const REOPEN_EVERY_MS: u64 = 1_000;
+
+/// Connections of one handle to each master of Redis, whatever its load; ops queries add one to a replica of each.
+pub const REDIS_CONNECTIONS_PER_MASTER: usize = 2;
+/// Most masters of a Redis cluster.
+pub const REDIS_MASTERS_MAX: usize = 64;
+/// Most servers that a URL names.
+pub const REDIS_HOSTS_MAX: usize = 16;
+/// Most replicas that a URL may ask for.
+pub const REPLICAS_MAX: u8 = 4;
+/// Ops queries of one handle under way at once; the next ones wait.
+pub const OPS_IN_FLIGHT_MAX: usize = 2;
+/// How often an ops query that finds the store away is asked.
+pub const OPS_TRIES_MAX: u32 = 5;
+/// Shards that an ops query asks in one round trip.
+pub const OPS_SHARDS_TOGETHER: u16 = 256;
 
 /// What one operation in flight counts for at least.
 pub const IN_FLIGHT_UNIT_BYTES: usize = 8 * 1024;
@@ -25,6 +47,7 @@ pub const BATCH_OPS_MAX: usize = 512;
 pub const EMBEDDED_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 const _: () = assert!(CALL_WAIT_MS * 2 <= NODE_RENEW_MS, "a lost renewal can be sent again in time");
+const _: () = assert!(CONFIRM_WAIT_MS < CALL_WAIT_MS, "a group that waits in vain is told so");
 const _: () = assert!(RECONNECT_MS_MIN < RECONNECT_MS_MAX && RECONNECT_MS_MAX < STORE_FAILOVER_MS_MAX);
 const _: () = assert!(
     (WRITES_PER_COMMIT_MAX_BYTES + EVENTS_PER_COMMIT_MAX_BYTES) / IN_FLIGHT_UNIT_BYTES
@@ -38,7 +61,13 @@ pub(super) fn in_flight_units(op: &StoreOp) -> u32 {
         StoreOp::Load { .. } | StoreOp::Tail { .. } => 0,
         StoreOp::Commit(commit) => {
             let written = commit.writes.iter().filter_map(|write| write.value.as_ref());
-            written.chain(&commit.events).map(Bytes::len).sum()
+            let written: usize = written.chain(&commit.events).map(Bytes::len).sum();
+            let indexed = commit.index.iter().map(|step| match step {
+                IndexStep::Put { key, value, .. } => key.len() + value.len(),
+                IndexStep::Remove { key, .. } => key.len(),
+            });
+            let remembered = commit.act.as_ref().map_or(0, |act| act.result.len());
+            written + indexed.sum::<usize>() + remembered
         }
     };
     u32::try_from(1 + carried / IN_FLIGHT_UNIT_BYTES).unwrap_or(IN_FLIGHT_UNITS_MAX)

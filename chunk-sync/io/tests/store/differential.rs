@@ -49,6 +49,31 @@ fn lease() -> impl Strategy<Value = LeaseStep> {
     })
 }
 
+/// Acts of few actors, sessions and numbers, so that repeats, forgotten and fenced ones are frequent.
+fn act() -> impl Strategy<Value = Act> {
+    let result = proptest::collection::vec(any::<u8>(), 0..6);
+    (1..3u64, 0..3u32, 1..8u64, 0..4u64, result).prop_map(|(actor, session_epoch, id, confirmed, result)| {
+        Act { actor, session_epoch, id, confirmed: confirmed.min(id - 1), result: result.into() }
+    })
+}
+
+/// Steps on two indexes, each entry at most once, as a commit demands.
+fn index() -> impl Strategy<Value = Vec<IndexStep>> {
+    let step = (0..2u8, 0..4u8, proptest::option::weighted(0.6, any::<u8>()));
+    proptest::collection::vec(step, 0..3).prop_map(|steps| {
+        let once: std::collections::BTreeMap<_, _> =
+            steps.into_iter().map(|(index, key, value)| ((index, key), value)).collect();
+        let step = |((index, key), value): ((u8, u8), Option<u8>)| {
+            let (index, key) = (Name::from(format!("index {index}")), vec![key, 0, 255].into());
+            match value {
+                Some(value) => IndexStep::Put { index, key, value: vec![value].into() },
+                None => IndexStep::Remove { index, key },
+            }
+        };
+        once.into_iter().map(step).collect()
+    })
+}
+
 #[derive(Clone, Debug)]
 enum Ask {
     Load,
@@ -66,17 +91,22 @@ fn ask() -> impl Strategy<Value = Ask> {
         proptest::collection::vec(lease(), 0..2),
         proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..20), few),
         proptest::option::weighted(0.1, prop_oneof![Just(1), Just(u64::MAX)]),
+        proptest::option::weighted(0.5, act()),
+        index(),
     );
-    let commit =
-        commit.prop_map(|(token, preconditions, writes, epochs, leases, events, not_after_ms)| Commit {
+    let commit = commit.prop_map(
+        |(token, preconditions, writes, epochs, leases, events, not_after_ms, act, index)| Commit {
             preconditions,
             writes,
             epochs,
             leases,
             events: events.into_iter().map(Into::into).collect(),
             not_after_ms,
+            act,
+            index,
             ..Commit::new(PartitionKey::cluster(WorldId(0), "replaced"), Token(token))
-        });
+        },
+    );
     prop_oneof![
         2 => Just(Ask::Load),
         2 => prop_oneof![Just(0), version()].prop_map(Ask::Tail),
@@ -131,6 +161,14 @@ fn three_stores_say_the_same() {
             let [memory, embedded, redis] = said.map(timeless);
             prop_assert!(memory == embedded, "{at}: {op:?}\n memory {memory:?}\n embedded {embedded:?}");
             prop_assert!(memory == redis, "{at}: {op:?}\n memory {memory:?}\n redis {redis:?}");
+        }
+        for index in ["index 0", "index 1"].map(Name::from) {
+            let after = IndexCursor { shard: partition.shard(), key: bytes::Bytes::new() };
+            let pages = runtime.block_on(async {
+                let page = async |store: &Subject| store.page(&index, Some(&after), 10).await;
+                [page(&memory).await, page(&embedded).await, page(&redis).await]
+            });
+            prop_assert!(pages[0] == pages[1] && pages[0] == pages[2], "{pages:?}");
         }
         Ok(())
     });

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chunk_sync::ids::{PlayerId, WorldId};
-use chunk_sync::store::{Commit, CommitOutcome, PartitionKey, StoreAnswer, StoreFault, StoreOp, Token};
+use chunk_sync::store::{
+    Act, Commit, CommitOutcome, Durability, PartitionKey, Refusal, StoreAnswer, StoreFault, StoreOp, Token,
+};
 use chunk_sync_io::store::{OpenError, StoreHandle, StoreOptions, StoreUrl};
 
 const CHILD_FOLDER: &str = "ATOLL_TEST_STORE_FOLDER";
@@ -141,6 +143,40 @@ async fn more_than_may_wait_is_refused_at_once() {
     }
 }
 
+/// A file of the first layout has neither actors nor indexes; it gets them, and keeps what it has.
+#[tokio::test]
+async fn a_file_of_the_first_layout_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await.unwrap();
+    assert!(matches!(put(&store, 1, "a", "1").await, StoreAnswer::Committed(CommitOutcome::Done { .. })));
+    drop(store);
+    let write_format = |format: u64, wanted: &[&str]| {
+        let file = redb::Database::open(folder.path().join("store.redb")).unwrap();
+        let change = file.begin_write().unwrap();
+        change
+            .open_table(redb::TableDefinition::<&str, u64>::new("meta"))
+            .unwrap()
+            .insert("format", format)
+            .unwrap();
+        for table in wanted {
+            let table = redb::TableDefinition::<&[u8], &[u8]>::new(table);
+            assert!(change.delete_table(table).unwrap(), "was there");
+        }
+        change.commit().unwrap();
+    };
+    write_format(1, &["actors", "index", "index_sizes"]);
+    let store = open(folder.path()).await.unwrap();
+    assert_eq!(load(&store, key()).await.doc("a"), Some(&Bytes::from("1")));
+    let act = Act { actor: 1, session_epoch: 1, id: 1, confirmed: 0, result: "did".into() };
+    let commit = Commit::new(key(), Token(2)).act(act).index_put("i", "k", "v");
+    let said = store.call(StoreOp::Commit(commit)).await;
+    assert!(matches!(said, StoreAnswer::Committed(CommitOutcome::Done { .. })), "{said:?}");
+    drop(store);
+    write_format(3, &[]);
+    let error = open(folder.path()).await.err().expect("is refused").to_string();
+    assert!(error.contains("has format 3"), "{error}");
+}
+
 /// Not a test: what the next one runs in a process of its own and kills.
 #[test]
 #[ignore = "run by the kill -9 test in a process of its own"]
@@ -158,12 +194,29 @@ fn child_that_commits_until_killed() {
                 tokio::spawn(async move {
                     for at in 0u64.. {
                         let token = Token(round << 40 | writer << 32 | (at + 1));
-                        let commit = Commit::new(PartitionKey::player(PlayerId(writer)), token)
+                        let partition = PartitionKey::player(PlayerId(writer));
+                        let act = Act {
+                            actor: writer,
+                            session_epoch: 1,
+                            id: token.0,
+                            confirmed: token.0.saturating_sub(4),
+                            result: token.0.to_be_bytes().to_vec().into(),
+                        };
+                        // Every third may be lost, and must take nothing with it.
+                        let durability =
+                            if at % 3 == 0 { Durability::Accepted } else { Durability::Persisted };
+                        let commit = Commit::new(partition, token)
                             .put(format!("{round}/{at}"), token.0.to_be_bytes().to_vec())
-                            .event(vec![1; 100]);
+                            .event(vec![1; 100])
+                            .index_put("writers", format!("{writer}"), token.0.to_string())
+                            .act(act)
+                            .durability(durability);
                         match store.call(StoreOp::Commit(commit)).await {
                             StoreAnswer::Committed(CommitOutcome::Done { .. }) => {}
                             other => panic!("{other:?}"),
+                        }
+                        if durability == Durability::Accepted {
+                            continue;
                         }
                         let mut out = std::io::stdout().lock();
                         writeln!(out, "ack {writer} {round}/{at} {}", token.0).unwrap();
@@ -213,8 +266,27 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
         assert!(seen >= kill_after, "the child ended by itself after {seen} commits");
 
         let store = open(folder.path()).await.expect("opens after kill -9");
+        let index = store.ops().index_page(&"writers".into(), None, 100).await.unwrap().entries;
         for writer in 0..WRITERS {
             let view = load(&store, PartitionKey::player(PlayerId(writer))).await;
+            // The index and the memory of acts are as far as the documents, whatever was lost.
+            let last = view.token.0.to_string();
+            let entry = index.iter().find(|entry| *entry.key == *writer.to_string().as_bytes());
+            if view.token != Token::NONE {
+                assert_eq!(entry.map(|entry| &entry.value[..]), Some(last.as_bytes()));
+                let act = Act {
+                    actor: writer,
+                    session_epoch: 1,
+                    id: view.token.0,
+                    confirmed: 0,
+                    result: Bytes::new(),
+                };
+                let result = Bytes::copy_from_slice(&view.token.0.to_be_bytes());
+                let again = Commit::new(PartitionKey::player(PlayerId(writer)), Token(u64::MAX)).act(act);
+                let said = store.call(StoreOp::Commit(again)).await;
+                let repeated = Refusal::Repeated { token: view.token, result };
+                assert_eq!(said, StoreAnswer::Committed(CommitOutcome::Refused(repeated)));
+            }
             for (_, doc, token) in acknowledged.iter().filter(|(by, ..)| *by == writer) {
                 let kept =
                     view.docs.get(doc.as_str()).unwrap_or_else(|| panic!("round {round}: {doc} is lost"));

@@ -1,7 +1,12 @@
 //! The stores against their contract: one suite, every backend; then what only a real backend can get wrong.
 
+mod acts;
 mod differential;
+mod durability;
 mod embedded;
+mod indexes;
+mod redis_change;
+mod redis_cluster;
 mod redis_faults;
 mod redis_server;
 mod subject;
@@ -9,23 +14,24 @@ mod suite;
 
 /// Runs every case of the suite against every backend, each on a fresh store.
 macro_rules! conformance {
-    ($($case:ident),* $(,)?) => {
+    ($($group:ident: $($case:ident),* $(,)?);* $(;)?) => {
         mod memory {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() { crate::suite::$case(crate::subject::Subject::memory()).await })*
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() { crate::$group::$case(crate::subject::Subject::memory()).await })*)*
         }
         mod embedded_store {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() { crate::suite::$case(crate::subject::Subject::embedded().await).await })*
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() { crate::$group::$case(crate::subject::Subject::embedded().await).await })*)*
         }
         mod redis_store {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() { crate::suite::$case(crate::subject::Subject::redis().await).await })*
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() { crate::$group::$case(crate::subject::Subject::redis().await).await })*)*
         }
     };
 }
 
 conformance![
+    suite:
     an_unknown_partition_is_empty,
     documents_are_written_removed_and_versioned,
     preconditions_hold_or_refuse_the_whole_commit,
@@ -43,5 +49,20 @@ conformance![
     the_largest_commit_fits_and_a_larger_one_is_refused,
     a_partition_has_a_most_of_rows,
     sixteen_racers_count_to_sixteen,
-    minters_are_leased_once,
+    minters_are_leased_once;
+    acts:
+    an_act_is_done_once_and_answered_as_before,
+    confirmed_acts_are_forgotten_and_never_done_again,
+    an_older_session_is_fenced,
+    refused_commits_remember_nothing,
+    an_act_outlives_its_token,
+    sixteen_senders_of_one_act_do_it_once,
+    an_actor_has_a_most_of_unconfirmed_acts,
+    a_partition_remembers_a_most_of_actors,
+    what_is_no_act_is_refused;
+    indexes:
+    entries_change_with_their_commit_or_not_at_all,
+    pages_are_whole_and_in_order,
+    an_index_has_a_most_of_entries,
+    what_is_no_index_step_is_refused;
 ];

@@ -26,7 +26,7 @@ fn done(answer: &StoreAnswer) -> bool {
 }
 
 /// Asks until it is answered, as a caller that waits for the store to come back does.
-async fn answered(store: &StoreHandle, op: StoreOp) -> StoreAnswer {
+pub(crate) async fn answered(store: &StoreHandle, op: StoreOp) -> StoreAnswer {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         match store.call(op.clone()).await {

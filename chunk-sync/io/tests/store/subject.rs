@@ -4,8 +4,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use chunk_sync::store::{
-    Commit, CommitOutcome, MemoryStore, PartitionKey, PartitionView, Refusal, StoreAnswer, StoreOp, Tail,
-    Token,
+    Commit, CommitOutcome, IndexCursor, IndexPage, MemoryStore, Name, PartitionKey, PartitionView, Refusal,
+    StoreAnswer, StoreOp, Tail, Token,
 };
 use chunk_sync_io::store::{StoreHandle, StoreOptions, StoreUrl};
 use tempfile::TempDir;
@@ -15,7 +15,8 @@ use crate::redis_server::RedisServer;
 /// The twin's first moment.
 const MEMORY_START_MS: u64 = 1_000_000;
 
-/// A fresh store that lets expired leases be taken over at once, and a second view of it that doesn't.
+/// A fresh store that lets expired leases be taken over and actors be forgotten at once, and a second view of it
+/// that doesn't.
 pub(crate) struct Subject {
     kind: Kind,
 }
@@ -26,11 +27,11 @@ enum Kind {
     Redis { handle: StoreHandle, server: RedisServer },
 }
 
-const OLD: StoreOptions = StoreOptions { lease_guard_ms: 0, call_wait_ms: 10_000 };
+const OLD: StoreOptions = StoreOptions { lease_guard_ms: 0, call_wait_ms: 10_000, actor_idle_ms: 0 };
 
 impl Subject {
     pub(crate) fn memory() -> Self {
-        let store = MemoryStore::new(MEMORY_START_MS).with_lease_guard(0);
+        let store = MemoryStore::new(MEMORY_START_MS).with_lease_guard(0).with_actor_idle(0);
         Self { kind: Kind::Memory(Mutex::new((store, MEMORY_START_MS))) }
     }
 
@@ -56,12 +57,40 @@ impl Subject {
         }
     }
 
-    /// The same store with the usual guard, just started.
+    /// The same store after a crash of its process.
+    pub(crate) async fn into_restarted(self) -> Self {
+        let kind = match self.kind {
+            Kind::Memory(store) => {
+                let (store, now_ms) = store.into_inner().expect("unpoisoned");
+                let mut store = store.with_lease_guard(0).with_actor_idle(0);
+                store.restart(now_ms);
+                Kind::Memory(Mutex::new((store, now_ms)))
+            }
+            Kind::Embedded { handle, folder } => {
+                drop(handle);
+                let url = StoreUrl::Embedded(folder.path().into());
+                let handle = StoreHandle::open_with(&url, OLD).await.expect("opens again");
+                Kind::Embedded { handle: Mutex::new(Some(handle)), folder }
+            }
+            Kind::Redis { mut server, handle } => {
+                server.kill();
+                server.restart();
+                drop(handle);
+                let handle = StoreHandle::open_with(&server.url(), OLD).await.expect("opens again");
+                Kind::Redis { handle, server }
+            }
+        };
+        Self { kind }
+    }
+
+    /// The same store with the usual guards, just started.
     pub(crate) async fn into_young(self) -> Self {
         let kind = match self.kind {
             Kind::Memory(store) => {
                 let (store, now_ms) = store.into_inner().expect("unpoisoned");
-                let mut store = store.with_lease_guard(StoreOptions::default().lease_guard_ms);
+                let usual = StoreOptions::default();
+                let mut store =
+                    store.with_lease_guard(usual.lease_guard_ms).with_actor_idle(usual.actor_idle_ms);
                 store.restart(now_ms);
                 Kind::Memory(Mutex::new((store, now_ms)))
             }
@@ -85,6 +114,32 @@ impl Subject {
                 store.call(*now_ms, &op)
             }
             Kind::Embedded { .. } | Kind::Redis { .. } => self.handle().expect("a real store").call(op).await,
+        }
+    }
+
+    /// Reads a page of an index, as ops tools do.
+    pub(crate) async fn page(
+        &self,
+        index: &Name,
+        after: Option<&IndexCursor>,
+        entries_max: usize,
+    ) -> IndexPage {
+        match &self.kind {
+            Kind::Memory(store) => store.lock().expect("unpoisoned").0.index_page(index, after, entries_max),
+            Kind::Embedded { .. } | Kind::Redis { .. } => {
+                let ops = self.handle().expect("a real store").ops();
+                ops.index_page(index, after, entries_max).await.expect("a page")
+            }
+        }
+    }
+
+    /// Counts the entries of an index, as ops tools do.
+    pub(crate) async fn entries(&self, index: &Name) -> u64 {
+        match &self.kind {
+            Kind::Memory(store) => store.lock().expect("unpoisoned").0.index_entries(index),
+            Kind::Embedded { .. } | Kind::Redis { .. } => {
+                self.handle().expect("a real store").ops().index_entries(index).await.expect("a count")
+            }
         }
     }
 

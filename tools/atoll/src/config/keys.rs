@@ -79,7 +79,8 @@ pub(crate) static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
             "",
             "URL",
             "",
-            "redis://[USER:PASSWORD@]HOST[:PORT][/DB] instead of the embedded store",
+            "redis://[USER:PASSWORD@]HOST[:PORT][/DB], redis-sentinel://HOST,…/NAME or redis-cluster://HOST,… instead of the \
+             embedded store; the server keeps a log on disk (appendonly)",
         ),
         key(
             "store",
@@ -87,7 +88,8 @@ pub(crate) static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
             "",
             "URL",
             "",
-            "redis://[USER:PASSWORD@]HOST[:PORT][/DB], the same for the whole cluster; must be given",
+            "redis://[USER:PASSWORD@]HOST[:PORT][/DB], redis-sentinel://HOST,…/NAME or redis-cluster://HOST,…, the same for \
+             the whole cluster; must be given",
         ),
         key("host", UP, "127.0.0.1", "ADDRESS", "", "address of this machine on which clients connect"),
         key(

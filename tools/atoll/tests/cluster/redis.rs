@@ -19,7 +19,8 @@ impl Redis {
         let port = free.local_addr().unwrap().port();
         drop(free);
         let mut child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
+            .args(["--appendfsync", "always"])
             .current_dir(folder.path())
             .stdout(Stdio::piped())
             .spawn()

@@ -17,7 +17,8 @@ impl RedisServer {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let child = Command::new("redis-server")
-            .args(["--port", "0", "--unixsocket", "redis.sock", "--save", "", "--appendonly", "no", "--dir"])
+            .args(["--port", "0", "--unixsocket", "redis.sock", "--save", "", "--appendonly", "yes"])
+            .args(["--appendfsync", "always", "--dir"])
             .arg(folder.path())
             .current_dir(folder.path())
             .stdin(Stdio::null())

@@ -4,20 +4,22 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use chunk_sync::store::StoreClock;
 
+use crate::store::StoreOptions;
+
 /// Starts at the system's time, or at the last time that the file remembers if that is later, and then runs
 /// with the monotonic clock: setting the system's clock neither ends nor lengthens a lease.
 pub(super) struct Clock {
     base_ms: u64,
     started: Instant,
-    lease_guard_ms: u64,
+    options: StoreOptions,
 }
 
 impl Clock {
     /// A clock for a store that starts now and was last seen at `last_ms`.
-    pub(super) fn start(last_ms: u64, lease_guard_ms: u64) -> Self {
+    pub(super) fn start(last_ms: u64, options: StoreOptions) -> Self {
         let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let system_ms = u64::try_from(system.as_millis()).unwrap_or(u64::MAX);
-        Self { base_ms: system_ms.max(last_ms), started: Instant::now(), lease_guard_ms }
+        Self { base_ms: system_ms.max(last_ms), started: Instant::now(), options }
     }
 
     /// The time as a commit is judged by.
@@ -26,7 +28,8 @@ impl Clock {
         StoreClock {
             now_ms: self.base_ms.saturating_add(served_ms),
             served_ms,
-            lease_guard_ms: self.lease_guard_ms,
+            lease_guard_ms: self.options.lease_guard_ms,
+            actor_idle_ms: self.options.actor_idle_ms,
         }
     }
 }
@@ -37,10 +40,11 @@ mod tests {
 
     #[test]
     fn the_clock_never_starts_before_it_stopped() {
-        let now = Clock::start(0, 20_000).now();
+        let start = |last_ms| Clock::start(last_ms, StoreOptions::default());
+        let now = start(0).now();
         assert!(now.now_ms > 1_700_000_000_000 && now.served_ms < 10_000);
         let ahead = now.now_ms + 1_000_000;
-        assert!(Clock::start(ahead, 20_000).now().now_ms >= ahead);
-        assert_eq!(Clock::start(u64::MAX, 20_000).now().now_ms, u64::MAX);
+        assert!(start(ahead).now().now_ms >= ahead);
+        assert_eq!(start(u64::MAX).now().now_ms, u64::MAX);
     }
 }

@@ -3,33 +3,36 @@
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use chunk_sync::store::{
-    Cas, Commit, LOG_COMMITS_MAX, Lease, LoggedCommit, Name, PartitionKey, PartitionState, PartitionView,
-    RecentTokens, StoreAnswer, StoreFault, StoreOp, Tail, Token, apply, tail_of_log,
+    Commit, Durability, PartitionKey, PartitionView, StoreAnswer, StoreFault, StoreOp, Tail, Token, apply,
+    tail_of_log,
 };
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table};
+use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::clock::Clock;
 use super::file::{self, LOG, META, META_CLOCK_MS, ROWS};
+use super::partition::{Partition, Tables};
 use super::rows::{self, Damaged, Head};
-use crate::store::OpenError;
+use super::shelf::Shelf;
 use crate::store::limits::REOPEN_EVERY_MS;
-
-type Rows<'t> = Table<'t, &'static [u8], &'static [u8]>;
+use crate::store::masters::Masters;
+use crate::store::{OpenError, StoreOptions};
 
 /// The file and its clock.
 pub(super) struct Engine {
     folder: PathBuf,
-    database: Option<Database>,
+    database: Option<Arc<Database>>,
+    shelf: Arc<Shelf>,
+    masters: Arc<Masters>,
     clock: Clock,
     tried: Instant,
 }
 
 /// Why an operation, or a whole batch, failed.
-enum Failure {
+pub(super) enum Failure {
     /// One row is damaged: that operation's own trouble.
     Damaged(Damaged),
     /// The file can't be used.
@@ -49,7 +52,7 @@ impl<E: Into<redb::Error>> From<E> for Failure {
 }
 
 impl Failure {
-    fn fault(&self) -> StoreFault {
+    pub(super) fn fault(&self) -> StoreFault {
         match self {
             Failure::Damaged(Damaged { row }) => StoreFault::Broken { text: format!("damaged row {row}") },
             Failure::Redb(redb::Error::Io(error))
@@ -67,16 +70,26 @@ impl Failure {
 
 impl Engine {
     /// Opens or makes the file in `folder`.
-    pub(super) fn open(folder: PathBuf, lease_guard_ms: u64) -> Result<Self, OpenError> {
+    pub(super) fn open(
+        folder: PathBuf,
+        options: StoreOptions,
+        shelf: Arc<Shelf>,
+        masters: Arc<Masters>,
+    ) -> Result<Self, OpenError> {
         let (database, last_ms) = file::open(&folder)?;
-        let clock = Clock::start(last_ms, lease_guard_ms);
-        Ok(Self { folder, database: Some(database), clock, tried: Instant::now() })
+        let database = Arc::new(database);
+        shelf.put(&database);
+        let clock = Clock::start(last_ms, options);
+        Ok(Self { folder, database: Some(database), shelf, masters, clock, tried: Instant::now() })
     }
 
-    /// Does a batch and answers each operation, in order. When this returns, the answered commits are on disk.
+    /// Does a batch and answers each operation, in order. When this returns, the answered commits are on disk;
+    /// `accepted` is told the place and the answer of those that need not wait for that, before they are. (The
+    /// same place is answered again by what is returned, and nobody listens any more.)
     pub(super) fn run<'o>(
         &mut self,
         ops: impl ExactSizeIterator<Item = &'o StoreOp> + Clone,
+        accepted: impl FnMut(usize, &StoreAnswer),
     ) -> Vec<StoreAnswer> {
         let Some(database) = self.database.as_ref() else {
             self.reopen();
@@ -84,7 +97,7 @@ impl Engine {
         };
         let mut committing = false;
         let done = if ops.clone().any(|op| matches!(op, StoreOp::Commit(_))) {
-            write_batch(database, &self.clock, ops.clone(), &mut committing)
+            write_batch(database, &self.clock, ops.clone(), accepted, &mut committing)
         } else {
             read_batch(database, &self.clock, ops.clone())
         };
@@ -93,6 +106,7 @@ impl Engine {
             if matches!(failure, Failure::Redb(_)) {
                 // redb wants its file reopened after any I/O error.
                 self.database = None;
+                self.shelf.clear();
                 self.reopen();
             }
             let fault = |op: &StoreOp| match op {
@@ -112,7 +126,11 @@ impl Engine {
         match file::open(&self.folder) {
             Ok((database, _)) => {
                 tracing::info!("embedded store: the file is open again");
+                let database = Arc::new(database);
+                self.shelf.put(&database);
                 self.database = Some(database);
+                // What was accepted and not yet on disk is gone: who has it in memory loads again.
+                self.masters.all_changed();
             }
             Err(error) => tracing::error!(%error, "embedded store: cannot open the file again"),
         }
@@ -132,25 +150,31 @@ fn read_batch<'o>(
 fn write_batch<'o>(
     database: &Database,
     clock: &Clock,
-    ops: impl Iterator<Item = &'o StoreOp>,
+    ops: impl Iterator<Item = &'o StoreOp> + Clone,
+    mut accepted: impl FnMut(usize, &StoreAnswer),
     committing: &mut bool,
 ) -> Result<Vec<StoreAnswer>, Failure> {
     let mut transaction = database.begin_write()?;
     transaction
-        .set_durability(Durability::Immediate)
+        .set_durability(redb::Durability::Immediate)
         .expect("nothing in this file uses savepoints, the only reason for a refusal");
     let mut changed = false;
     let mut answers = Vec::new();
     {
-        let (mut rows, mut log) = (transaction.open_table(ROWS)?, transaction.open_table(LOG)?);
-        for op in ops {
+        let mut tables = Tables::open(&transaction)?;
+        for op in ops.clone() {
             answers.push(match op {
-                StoreOp::Commit(commit) => or_fault(write(&mut rows, &mut log, clock, commit, &mut changed))?,
-                _ => or_fault(read(&rows, &log, clock, op))?,
+                StoreOp::Commit(commit) => or_fault(write(&mut tables, clock, commit, &mut changed))?,
+                _ => or_fault(read(&tables.rows, &tables.log, clock, op))?,
             });
         }
         if changed {
             transaction.open_table(META)?.insert(META_CLOCK_MS, clock.now().now_ms)?;
+        }
+    }
+    for (at, (op, answer)) in ops.zip(&answers).enumerate() {
+        if matches!(op, StoreOp::Commit(commit) if commit.durability == Durability::Accepted) {
+            accepted(at, answer);
         }
     }
     if changed {
@@ -170,18 +194,15 @@ fn or_fault(done: Result<StoreAnswer, Failure>) -> Result<StoreAnswer, Failure> 
     }
 }
 
-fn write<'t>(
-    rows: &mut Rows<'t>,
-    log: &mut Rows<'t>,
+fn write(
+    tables: &mut Tables<'_>,
     clock: &Clock,
     commit: &Commit,
     changed: &mut bool,
 ) -> Result<StoreAnswer, Failure> {
-    let prefix = rows::prefix(&commit.partition);
-    let head = read_head(rows, &prefix)?;
-    let mut partition = Partition { rows, log, prefix, head, wrote: false };
+    let mut partition = Partition::open(tables, &commit.partition)?;
     let outcome = apply(&mut partition, commit, clock.now());
-    let wrote = partition.wrote;
+    let wrote = partition.wrote();
     *changed |= wrote;
     match outcome {
         Ok(outcome) => Ok(StoreAnswer::Committed(outcome)),
@@ -208,7 +229,7 @@ fn read(
     }
 }
 
-fn read_head(
+pub(super) fn read_head(
     rows: &impl ReadableTable<&'static [u8], &'static [u8]>,
     prefix: &[u8],
 ) -> Result<Head, Failure> {
@@ -267,117 +288,12 @@ fn tail(
     let head = read_head(rows, &prefix)?;
     let mut entries = Vec::new();
     if head.recent.newest() != after {
-        let (first, end) = (rows::log_key(&prefix, head.log_first), rows::log_key(&prefix, head.log_next));
+        let (first, end) =
+            (rows::numbered_key(&prefix, head.log_first), rows::numbered_key(&prefix, head.log_next));
         for row in log.range(first.as_slice()..end.as_slice())? {
             let (key, sealed) = row?;
             entries.push(rows::open_logged(key.value(), sealed.value())?);
         }
     }
     Ok(tail_of_log(head.recent.newest(), entries, after))
-}
-
-/// One partition inside the batch's transaction.
-struct Partition<'p, 't> {
-    rows: &'p mut Rows<'t>,
-    log: &'p mut Rows<'t>,
-    prefix: Vec<u8>,
-    head: Head,
-    wrote: bool,
-}
-
-impl Partition<'_, '_> {
-    fn key(&self, kind: u8, name: &Name) -> Vec<u8> {
-        rows::key(&self.prefix, kind, name.as_str())
-    }
-
-    fn put(&mut self, key: &[u8], sealed: &[u8]) -> Result<(), Failure> {
-        self.wrote = true;
-        if self.rows.insert(key, sealed)?.is_none() {
-            self.head.rows += 1;
-        }
-        Ok(())
-    }
-
-    fn remove(&mut self, key: &[u8]) -> Result<(), Failure> {
-        self.wrote = true;
-        if self.rows.remove(key)?.is_some() {
-            self.head.rows = self.head.rows.saturating_sub(1);
-        }
-        Ok(())
-    }
-}
-
-impl PartitionState for Partition<'_, '_> {
-    type Error = Failure;
-
-    fn recent(&mut self) -> Result<RecentTokens, Failure> {
-        Ok(self.head.recent.clone())
-    }
-
-    fn rows(&mut self) -> Result<u32, Failure> {
-        Ok(self.head.rows)
-    }
-
-    fn doc_cas(&mut self, doc: &Name) -> Result<Option<Cas>, Failure> {
-        let key = self.key(rows::KIND_DOCUMENT, doc);
-        let row = self.rows.get(key.as_slice())?;
-        Ok(row.map(|sealed| rows::open_cas(&key, sealed.value())).transpose()?)
-    }
-
-    fn epoch(&mut self, name: &Name) -> Result<Option<u64>, Failure> {
-        let key = self.key(rows::KIND_EPOCH, name);
-        let row = self.rows.get(key.as_slice())?;
-        Ok(row.map(|sealed| rows::open_epoch(&key, sealed.value())).transpose()?)
-    }
-
-    fn lease(&mut self, name: &Name) -> Result<Option<Lease>, Failure> {
-        let key = self.key(rows::KIND_LEASE, name);
-        let row = self.rows.get(key.as_slice())?;
-        Ok(row.map(|sealed| rows::open_lease(&key, sealed.value())).transpose()?)
-    }
-
-    fn put_doc(&mut self, doc: &Name, cas: Cas, value: &Bytes) -> Result<(), Failure> {
-        let key = self.key(rows::KIND_DOCUMENT, doc);
-        self.put(&key, &rows::seal_document(&key, cas, value))
-    }
-
-    fn remove_doc(&mut self, doc: &Name) -> Result<(), Failure> {
-        let key = self.key(rows::KIND_DOCUMENT, doc);
-        self.remove(&key)
-    }
-
-    fn put_epoch(&mut self, name: &Name, value: u64) -> Result<(), Failure> {
-        let key = self.key(rows::KIND_EPOCH, name);
-        self.put(&key, &rows::seal_epoch(&key, value))
-    }
-
-    fn put_lease(&mut self, name: &Name, lease: Lease) -> Result<(), Failure> {
-        let key = self.key(rows::KIND_LEASE, name);
-        self.put(&key, &rows::seal_lease(&key, lease))
-    }
-
-    fn remove_lease(&mut self, name: &Name) -> Result<(), Failure> {
-        let key = self.key(rows::KIND_LEASE, name);
-        self.remove(&key)
-    }
-
-    fn append_log(&mut self, entry: LoggedCommit) -> Result<(), Failure> {
-        self.wrote = true;
-        let key = rows::log_key(&self.prefix, self.head.log_next);
-        self.log.insert(key.as_slice(), rows::seal_logged(&key, &entry).as_slice())?;
-        self.head.log_next += 1;
-        while self.head.log_next - self.head.log_first > LOG_COMMITS_MAX as u64 {
-            self.log.remove(rows::log_key(&self.prefix, self.head.log_first).as_slice())?;
-            self.head.log_first += 1;
-        }
-        Ok(())
-    }
-
-    fn put_recent(&mut self, recent: RecentTokens) -> Result<(), Failure> {
-        self.wrote = true;
-        self.head.recent = recent;
-        let key = rows::key(&self.prefix, rows::KIND_HEAD, "");
-        self.rows.insert(key.as_slice(), self.head.seal(&key).as_slice())?;
-        Ok(())
-    }
 }

@@ -11,6 +11,12 @@ use crate::store::limits::EMBEDDED_CACHE_BYTES_MAX;
 pub(super) const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 /// Logs of all partitions.
 pub(super) const LOG: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("log");
+/// What partitions remember of actors.
+pub(super) const ACTORS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("actors");
+/// Entries of indexes.
+pub(super) const INDEX: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("index");
+/// How many entries each index has in each shard.
+pub(super) const INDEX_SIZES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("index_sizes");
 /// What is known of the file as a whole.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// Which layout the file has.
@@ -18,8 +24,10 @@ pub(super) const META_FORMAT: &str = "format";
 /// The latest time of the store's clock that a commit saw.
 pub(super) const META_CLOCK_MS: &str = "clock_ms";
 
-/// The layout that this version writes and reads.
-const FORMAT: u64 = 1;
+/// The layout that this version writes. It reads 1 too, which has no actors and no indexes, and makes it 2: a
+/// version that knew nothing of acts would do them again.
+const FORMAT: u64 = 2;
+const FORMAT_WITHOUT_ACTS: u64 = 1;
 const FILE_NAME: &str = "store.redb";
 
 /// Opens the file in `folder`, making both if need be; answers it with the latest time that it remembers.
@@ -48,7 +56,7 @@ pub(super) fn open(folder: &Path) -> Result<(Database, u64), OpenError> {
     let last_ms = prepare(&database).map_err(|error| match error {
         Prepare::Newer(format) => OpenError::Unreadable {
             path: shown(),
-            reason: format!("{FILE_NAME} has format {format}; this version reads format {FORMAT}"),
+            reason: format!("{FILE_NAME} has format {format}; this version reads formats up to {FORMAT}"),
         },
         Prepare::Redb(error) => {
             OpenError::Unreadable { path: shown(), reason: format!("{FILE_NAME} cannot be used: {error}") }
@@ -81,14 +89,18 @@ fn prepare(database: &Database) -> Result<u64, Prepare> {
     };
     match known {
         Some((FORMAT, last_ms)) => Ok(last_ms),
+        Some((FORMAT_WITHOUT_ACTS, last_ms)) => make_tables(database).map(|()| last_ms),
         Some((other, _)) => Err(Prepare::Newer(other)),
-        None => {
-            let transaction = database.begin_write()?;
-            transaction.open_table(ROWS)?;
-            transaction.open_table(LOG)?;
-            transaction.open_table(META)?.insert(META_FORMAT, FORMAT)?;
-            transaction.commit()?;
-            Ok(0)
-        }
+        None => make_tables(database).map(|()| 0),
     }
+}
+
+fn make_tables(database: &Database) -> Result<(), Prepare> {
+    let transaction = database.begin_write()?;
+    for table in [ROWS, LOG, ACTORS, INDEX, INDEX_SIZES] {
+        transaction.open_table(table)?;
+    }
+    transaction.open_table(META)?.insert(META_FORMAT, FORMAT)?;
+    transaction.commit()?;
+    Ok(())
 }

@@ -6,7 +6,8 @@
 
 use bytes::{Buf, BufMut, Bytes};
 use chunk_sync::store::{
-    Cas, Document, Lease, LoggedCommit, Name, PartitionKey, RESEND_COMMITS_MAX, RecentTokens, Token,
+    ActorMemory, Cas, Document, Lease, LoggedCommit, Name, PartitionKey, RESEND_COMMITS_MAX, RecentTokens,
+    RememberedAct, Shard, Token,
 };
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -49,12 +50,45 @@ pub(super) fn key(prefix: &[u8], kind: u8, name: &str) -> Vec<u8> {
     key
 }
 
-/// The key of one row of the log table.
-pub(super) fn log_key(prefix: &[u8], number: u64) -> Vec<u8> {
+/// The key of one row of the log table, or of the table of actors.
+pub(super) fn numbered_key(prefix: &[u8], number: u64) -> Vec<u8> {
     let mut key = Vec::with_capacity(prefix.len() + 8);
     key.put_slice(prefix);
     key.put_u64(number);
     key
+}
+
+/// The number that stands in a key of [`numbered_key`].
+pub(super) fn number_in(key: &[u8], prefix: &[u8]) -> Result<u64, Damaged> {
+    let number = key.get(prefix.len()..).and_then(|number| number.try_into().ok());
+    number.map(u64::from_be_bytes).ok_or_else(|| damaged(key))
+}
+
+/// The first part of all keys of an index; its entries sort by shard, then key.
+pub(super) fn index_prefix(index: &Name) -> Vec<u8> {
+    let name = index.as_str().as_bytes();
+    let length =
+        u8::try_from(name.len()).expect("Commit::check and the ops store bound it to NAME_MAX_BYTES");
+    let mut key = Vec::with_capacity(1 + name.len());
+    key.put_u8(length);
+    key.put_slice(name);
+    key
+}
+
+/// The key of an index entry; without an entry's key that of the index's size in the shard.
+pub(super) fn index_key(prefix: &[u8], shard: Shard, key: &[u8]) -> Vec<u8> {
+    let mut place = Vec::with_capacity(prefix.len() + 2 + key.len());
+    place.put_slice(prefix);
+    place.put_u16(shard.0);
+    place.put_slice(key);
+    place
+}
+
+/// The shard and the key that stand in the key of an index entry.
+pub(super) fn index_place(key: &[u8], prefix: &[u8]) -> Result<(Shard, Bytes), Damaged> {
+    let mut place = key.get(prefix.len()..).ok_or_else(|| damaged(key))?;
+    let shard = Shard(place.try_get_u16().map_err(|_| damaged(key))?);
+    Ok((shard, Bytes::copy_from_slice(place)))
 }
 
 /// Puts the checksum before a value.
@@ -178,6 +212,57 @@ pub(super) fn open_logged(key: &[u8], sealed: &[u8]) -> Result<LoggedCommit, Dam
     Ok(LoggedCommit { previous, token, events })
 }
 
+pub(super) fn seal_actor(key: &[u8], memory: &ActorMemory) -> Vec<u8> {
+    seal(key, |value| {
+        value.put_u32(memory.session_epoch);
+        value.put_u64(memory.forgotten);
+        value.put_u64(memory.seen_ms);
+        for act in &memory.acts {
+            let length = u16::try_from(act.result.len()).expect("Commit::check bounds it to 1 KiB");
+            value.put_u64(act.id);
+            value.put_u64(act.token.0);
+            value.put_u16(length);
+            value.put_slice(&act.result);
+        }
+    })
+}
+
+pub(super) fn open_actor(key: &[u8], sealed: &[u8]) -> Result<ActorMemory, Damaged> {
+    let mut value = open(key, sealed)?;
+    let mut read = || -> Result<ActorMemory, bytes::TryGetError> {
+        let mut memory = ActorMemory {
+            session_epoch: value.try_get_u32()?,
+            forgotten: value.try_get_u64()?,
+            seen_ms: value.try_get_u64()?,
+            acts: Vec::new(),
+        };
+        while value.has_remaining() {
+            let (id, token) = (value.try_get_u64()?, Token(value.try_get_u64()?));
+            let mut result = vec![0; usize::from(value.try_get_u16()?)];
+            value.try_copy_to_slice(&mut result)?;
+            memory.acts.push(RememberedAct { id, token, result: result.into() });
+        }
+        Ok(memory)
+    };
+    read().map_err(|_| damaged(key))
+}
+
+pub(super) fn seal_bytes(key: &[u8], bytes: &[u8]) -> Vec<u8> {
+    seal(key, |value| value.put_slice(bytes))
+}
+
+pub(super) fn open_bytes(key: &[u8], sealed: &[u8]) -> Result<Bytes, Damaged> {
+    Ok(Bytes::copy_from_slice(open(key, sealed)?))
+}
+
+pub(super) fn seal_count(key: &[u8], count: u32) -> Vec<u8> {
+    seal(key, |value| value.put_u32(count))
+}
+
+pub(super) fn open_count(key: &[u8], sealed: &[u8]) -> Result<u32, Damaged> {
+    open(key, sealed)?.try_get_u32().map_err(|_| damaged(key))
+}
+
 /// The name that stands in the key of a document, an epoch or a lease.
 pub(super) fn name_in(key: &[u8], prefix: &[u8]) -> Result<Name, Damaged> {
     let name = key.get(prefix.len() + 1..).and_then(|name| std::str::from_utf8(name).ok());
@@ -225,6 +310,18 @@ mod tests {
         let logged =
             LoggedCommit { previous: Token(0), token: Token(u64::MAX), events: vec![Bytes::new(); 3] };
         assert_eq!(open_logged(&row, &seal_logged(&row, &logged)), Ok(logged));
+        let act = |id, size| RememberedAct { id, token: Token(id + 1), result: vec![7; size].into() };
+        let memory = ActorMemory { session_epoch: 3, forgotten: 4, seen_ms: 5, acts: vec![] };
+        let busy =
+            ActorMemory { acts: vec![act(9, 0), act(u64::MAX - 1, 1024), act(6, 3)], ..memory.clone() };
+        for memory in [memory, busy] {
+            assert_eq!(open_actor(&row, &seal_actor(&row, &memory)), Ok(memory));
+        }
+        let cut = seal(&row, |value| value.put_slice(&[0; 30]));
+        assert!(open_actor(&row, &cut).is_err(), "an act that is cut off");
+        let (index, shard) = (index_prefix(&"lots".into()), Shard(4095));
+        let place = index_key(&index, shard, b"key");
+        assert_eq!(index_place(&place, &index), Ok((shard, Bytes::from_static(b"key"))));
         assert_eq!(name_in(&key(&prefix, KIND_EPOCH, "ä/1"), &prefix), Ok(Name::from("ä/1")));
     }
 

@@ -4,10 +4,15 @@
 -- digits, because a Lua number cannot hold them; documents and events are bytes that it never looks into.
 --
 -- A partition is a hash: t = its newest tokens, d:NAME = version and document, e:NAME = epoch, l:NAME = holder
--- and end of a lease. Beside it lies a list, the log: previous token, token, packed events.
+-- and end of a lease. Beside it lie a list, the log: previous token, token, packed events; a hash of actors: newest
+-- session epoch, up to which id acts are forgotten, then each act: id, token, four digits of length, result; a
+-- sorted set of the same actors by when they were seen last. An index of a shard is a sorted set of its keys, all
+-- of score 0, and a hash of their values.
 
 local NONE = '0000000000000000'
 local RESEND_MAX, LOG_MAX, ROWS_MAX = @RESEND_MAX@, @LOG_MAX@, @ROWS_MAX@
+local ACTS_MAX, ACTORS_MAX, FORGOTTEN_TOGETHER_MAX = @ACTS_MAX@, @ACTORS_MAX@, @FORGOTTEN_TOGETHER_MAX@
+local INDEX_MAX = @INDEX_MAX@
 
 -- While a library loads, Redis hides `string` from it: a function may name it, a local here may not.
 local function sub(text, first, last) return string.sub(text, first, last) end
@@ -28,9 +33,22 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local function young(guard_ms)
-  local served_s = string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)')
-  return tonumber(served_s) * 1000 < tonumber(guard_ms)
+-- Whether the server has not answered for long enough yet, counted from its start; when it was promoted ever since,
+-- from the first time that somebody asks, which it writes down beside its run's name.
+local function young(served_key, ms, guard_ms)
+  local info = redis.call('INFO')
+  local run = string.match(info, 'run_id:(%x+)')
+  local since_ms = ms - tonumber(string.match(info, 'uptime_in_seconds:(%d+)')) * 1000
+  if not string.match(info, 'master_replid2:0+%s') then
+    local known = redis.call('GET', served_key)
+    if known and sub(known, 1, #run) == run then
+      since_ms = tonumber(sub(known, #run + 2))
+    else
+      since_ms = ms
+      redis.call('SET', served_key, run .. ' ' .. string.format('%.0f', ms))
+    end
+  end
+  return ms - since_ms < tonumber(guard_ms)
 end
 
 -- What was before `token`, if it is one of the newest commits.
@@ -44,11 +62,56 @@ local function previous_of(recent, token)
   end
 end
 
-local function judge_lease(lease, code, name, holder, now, guard_ms)
+-- What memory alone says against an act.
+local function judge_act(memory, act)
+  if not memory then return end
+  local at = 33
+  while at <= #memory do
+    local length = tonumber(sub(memory, at + 32, at + 35), 16)
+    if sub(memory, at, at + 15) == act.id then
+      return { 'repeated', sub(memory, at + 16, at + 31), sub(memory, at + 36, at + 35 + length) }
+    end
+    at = at + 36 + length
+  end
+  local forgotten = sub(memory, 17, 32)
+  if not less(forgotten, act.id) then return { 'forgotten', forgotten } end
+  if less(act.epoch, sub(memory, 1, 16)) then return { 'fenced', sub(memory, 1, 16) } end
+end
+
+-- The memory of an actor with an act more, without those that it confirms; nothing when there is no room for it.
+local function remembered(memory, act, token)
+  local forgotten, kept, acts = act.confirmed, {}, 1
+  if memory then
+    local before = sub(memory, 17, 32)
+    if less(forgotten, before) then forgotten = before end
+    local at = 33
+    while at <= #memory do
+      local ends = at + 35 + tonumber(sub(memory, at + 32, at + 35), 16)
+      if less(forgotten, sub(memory, at, at + 15)) then
+        kept[#kept + 1] = sub(memory, at, ends)
+        acts = acts + 1
+      end
+      at = ends + 1
+    end
+  end
+  if acts > ACTS_MAX then return end
+  local length = string.format('%04x', #act.result)
+  return act.epoch .. forgotten .. table.concat(kept) .. act.id .. token .. length .. act.result
+end
+
+-- Which actors have to be forgotten for one more; nothing when that is not possible.
+local function idle_for(actors, seen, ms, idle_ms)
+  if redis.call('HLEN', actors) < ACTORS_MAX then return {} end
+  local since = string.format('%.0f', ms - idle_ms)
+  local idle = redis.call('ZRANGE', seen, '-inf', since, 'BYSCORE', 'LIMIT', 0, FORGOTTEN_TOGETHER_MAX)
+  if #idle > 0 then return idle end
+end
+
+local function judge_lease(lease, code, name, holder, now, guard)
   local theirs, ends = lease and sub(lease, 1, 16), lease and sub(lease, 17, 32)
   if code == 'lt' or code == 'lx' then
     if not lease or (code == 'lt' and theirs == holder) then return end
-    if not less(now, ends) then return young(guard_ms) and { 'young' } or nil end
+    if not less(now, ends) then return young(guard.key, guard.ms, guard.guard_ms) and { 'young' } or nil end
     if code == 'lt' then return { 'held', name, theirs, ends } end
     return { 'unexpired', name, ends }
   end
@@ -56,7 +119,7 @@ local function judge_lease(lease, code, name, holder, now, guard_ms)
 end
 
 -- Each step is four arguments: code, name, and up to two values.
-local function judge(partition, args, first, now, guard_ms)
+local function judge(partition, args, first, now, guard)
   for at = first, #args, 4 do
     local code, name, value = args[at], args[at + 1], args[at + 2]
     local kind = sub(code, 1, 1)
@@ -71,7 +134,7 @@ local function judge(partition, args, first, now, guard_ms)
       if not fits then return { 'epoch', name, current } end
     elseif kind == 'l' then
       local lease = redis.call('HGET', partition, 'l:' .. name)
-      local refusal = judge_lease(lease, code, name, value, now, guard_ms)
+      local refusal = judge_lease(lease, code, name, value, now, guard)
       if refusal then return refusal end
     end
   end
@@ -111,20 +174,96 @@ local function write(partition, args, first, now, token, recent)
   redis.call('HSET', partition, unpack(set))
 end
 
--- KEYS: partition, log. ARGV: token, not_after or '', lease guard in ms, events or '', how many things it
--- touches, then the steps.
+-- Whether an index would have too many entries: the name of the first such. An index step is a code, the place of
+-- the index among KEYS, key and value; there are `steps` of them.
+local function index_full(keys, args, first, steps)
+  local added = {}
+  for at = first, #args, 4 do
+    if args[at] == 'ip' then
+      local place = args[at + 1]
+      local index = keys[tonumber(place)]
+      local entries = redis.call('ZCARD', index)
+      if entries + steps > INDEX_MAX and not redis.call('ZSCORE', index, args[at + 2]) then
+        added[place] = (added[place] or 0) + 1
+        if entries + added[place] > INDEX_MAX then return { 'index', place } end
+      end
+    end
+  end
+end
+
+local function write_index(keys, args, first)
+  for at = first, #args, 4 do
+    local code = args[at]
+    if code == 'ip' or code == 'id' then
+      local place, key = tonumber(args[at + 1]), args[at + 2]
+      if code == 'ip' then
+        redis.call('ZADD', keys[place], 0, key)
+        redis.call('HSET', keys[place + 1], key, args[at + 3])
+      else
+        redis.call('ZREM', keys[place], key)
+        redis.call('HDEL', keys[place + 1], key)
+      end
+    end
+  end
+end
+
+-- Writes again what is there, so that what the server then says of its replicas and its disk covers it too: the
+-- first time may have been before a change of master, or never acknowledged.
+local function touch(partition, recent, confirm)
+  if confirm == '1' then redis.call('HSET', partition, 't', recent) end
+end
+
+-- KEYS: partition, log, the server's time in office, then actors and when they were seen if it is an act, then two
+-- for each index. ARGV: token, not_after or '', lease guard in ms, events or '', how many rows it touches, whether
+-- it will be confirmed, how many index steps, '' or the act (actor, epoch, id, confirmed), its result, after how
+-- many ms an actor is idle, then the steps.
 local function commit(keys, args)
-  local partition, token, not_after, guard_ms, events = keys[1], args[1], args[2], args[3], args[4]
+  local partition, token, not_after, events, first = keys[1], args[1], args[2], args[4], 11
   local ms = now_ms()
   local now = hex(ms)
   local recent = redis.call('HGET', partition, 't') or ''
   local before = previous_of(recent, token)
-  if before then return { 'done', before, now } end
+  if before then
+    touch(partition, recent, args[6])
+    return { 'done', before, now }
+  end
+  local act, memory, actor
+  if args[8] ~= '' then
+    actor = sub(args[8], 1, 16)
+    act = { epoch = sub(args[8], 17, 32), id = sub(args[8], 33, 48), confirmed = sub(args[8], 49, 64) }
+    act.result = args[9]
+    memory = redis.call('HGET', keys[4], actor)
+    local known = judge_act(memory, act)
+    if known then
+      if known[1] == 'repeated' then touch(partition, recent, args[6]) end
+      return known
+    end
+  end
   if not_after ~= '' and less(not_after, now) then return { 'late', now } end
-  local refusal = judge(partition, args, 6, now, guard_ms)
+  local guard = { key = keys[3], ms = ms, guard_ms = args[3] }
+  local refusal = judge(partition, args, first, now, guard)
   if refusal then return refusal end
-  if full(partition, args, 6, tonumber(args[5]), recent) then return { 'full' } end
-  write(partition, args, 6, ms, token, recent)
+  if full(partition, args, first, tonumber(args[5]), recent) then return { 'full' } end
+  local idle, remembers = {}, nil
+  if act then
+    remembers = remembered(memory, act, token)
+    if remembers and not memory then idle = idle_for(keys[4], keys[5], ms, tonumber(args[10])) end
+    if not remembers or not idle then return { 'acts' } end
+  end
+  local steps = tonumber(args[7])
+  refusal = steps > 0 and index_full(keys, args, first, steps)
+  if refusal then return refusal end
+
+  write(partition, args, first, ms, token, recent)
+  if act then
+    if #idle > 0 then
+      redis.call('HDEL', keys[4], unpack(idle))
+      redis.call('ZREM', keys[5], unpack(idle))
+    end
+    redis.call('HSET', keys[4], actor, remembers)
+    redis.call('ZADD', keys[5], string.format('%.0f', ms), actor)
+  end
+  if steps > 0 then write_index(keys, args, first) end
   local previous = recent ~= '' and sub(recent, 1, 16) or NONE
   if events ~= '' then
     redis.call('RPUSH', keys[2], previous .. token .. events)
@@ -151,5 +290,18 @@ local function tail(keys, args)
   return chain
 end
 
+-- KEYS: an index's keys, its values. ARGV: '' or the key after which to go on, how many entries at most.
+local function page(keys, args)
+  local after = args[1] == '' and '-' or '(' .. args[1]
+  local found = redis.call('ZRANGE', keys[1], after, '+', 'BYLEX', 'LIMIT', 0, tonumber(args[2]))
+  local entries = {}
+  for at = 1, #found do
+    entries[2 * at - 1] = found[at]
+    entries[2 * at] = redis.call('HGET', keys[2], found[at]) or ''
+  end
+  return entries
+end
+
 redis.register_function('@LIBRARY@_commit', commit)
+redis.register_function { function_name = '@LIBRARY@_page', callback = page, flags = { 'no-writes' } }
 redis.register_function { function_name = '@LIBRARY@_tail', callback = tail, flags = { 'no-writes' } }

@@ -4,18 +4,23 @@
 
 use bytes::Bytes;
 use chunk_sync::store::{
-    Cas, Commit, CommitOutcome, Document, EpochStep, LOG_COMMITS_MAX, Lease, LeaseStep, LoggedCommit, Name,
-    PARTITION_ROWS_MAX, PartitionKey, PartitionView, Precondition, RESEND_COMMITS_MAX, Refusal, Tail, Token,
+    ACTORS_FORGOTTEN_TOGETHER_MAX, ACTORS_PER_PARTITION_MAX, ACTS_PER_ACTOR_MAX, Cas, Commit, CommitOutcome,
+    Document, EpochStep, INDEX_ENTRIES_PER_SHARD_MAX, IndexEntry, IndexStep, LOG_COMMITS_MAX, Lease,
+    LeaseStep, LoggedCommit, Name, PARTITION_ROWS_MAX, PartitionKey, PartitionView, Precondition,
+    RESEND_COMMITS_MAX, Refusal, Shard, Tail, Token,
 };
 use redis::{Cmd, Value};
 
-use crate::store::events;
+use crate::store::{StoreOptions, events};
 
 /// The function library. The number is part of its name so that an older node which connects during a rolling
 /// upgrade doesn't replace what newer ones call: change it whenever arguments, replies or rows change.
-pub(super) const LIBRARY: &str = "atoll_1";
-const COMMIT: &str = "atoll_1_commit";
-const TAIL: &str = "atoll_1_tail";
+pub(super) const LIBRARY: &str = "atoll_2";
+const COMMIT: &str = "atoll_2_commit";
+const TAIL: &str = "atoll_2_tail";
+const PAGE: &str = "atoll_2_page";
+/// The places among KEYS that every commit has: partition, log, the server's time in office.
+const KEYS_ALWAYS: usize = 3;
 const HEX_BYTES: usize = 16;
 
 /// The library's code, with the contract's limits in it.
@@ -25,15 +30,33 @@ pub(super) fn library_code() -> String {
         .replace("@RESEND_MAX@", &RESEND_COMMITS_MAX.to_string())
         .replace("@LOG_MAX@", &LOG_COMMITS_MAX.to_string())
         .replace("@ROWS_MAX@", &PARTITION_ROWS_MAX.to_string())
+        .replace("@ACTS_MAX@", &ACTS_PER_ACTOR_MAX.to_string())
+        .replace("@ACTORS_MAX@", &ACTORS_PER_PARTITION_MAX.to_string())
+        .replace("@FORGOTTEN_TOGETHER_MAX@", &ACTORS_FORGOTTEN_TOGETHER_MAX.to_string())
+        .replace("@INDEX_MAX@", &INDEX_ENTRIES_PER_SHARD_MAX.to_string())
 }
 
 fn partition_key(partition: &PartitionKey) -> Vec<u8> {
     [format!("{{s{}}}:", partition.shard().0).as_bytes(), partition.as_bytes()].concat()
 }
 
-/// Keys of partitions begin with `w` and a digit, so this is never one of them.
+/// What lies beside a partition. Keys of partitions begin with `w` and a digit, so this is never one of them.
+fn beside_key(what: &str, partition: &PartitionKey) -> Vec<u8> {
+    [format!("{{s{}}}:{what}:", partition.shard().0).as_bytes(), partition.as_bytes()].concat()
+}
+
 fn log_key(partition: &PartitionKey) -> Vec<u8> {
-    [format!("{{s{}}}:log:", partition.shard().0).as_bytes(), partition.as_bytes()].concat()
+    beside_key("log", partition)
+}
+
+/// The keys and the values of an index in a shard.
+fn index_keys(shard: Shard, index: &Name) -> [String; 2] {
+    [format!("{{s{}}}:index:{index}", shard.0), format!("{{s{}}}:entry:{index}", shard.0)]
+}
+
+/// The name that puts all keys of a shard into one slot of a Redis cluster.
+pub(super) fn hash_tag(shard: Shard) -> String {
+    format!("s{}", shard.0)
 }
 
 fn hex(number: u64) -> String {
@@ -62,13 +85,47 @@ pub(super) fn tail_command(partition: &PartitionKey, after: Token) -> Cmd {
     command
 }
 
-/// The command that does a commit.
-pub(super) fn commit_command(commit: &Commit, lease_guard_ms: u64) -> Cmd {
+/// The command that does a commit. `confirm` says that the server will be asked whether it is safe.
+pub(super) fn commit_command(commit: &Commit, options: StoreOptions, confirm: bool) -> Cmd {
     let touched = commit.writes.len() + commit.epochs.len() + commit.leases.len();
+    let shard = commit.partition.shard();
+    let (indexes, first_index) = indexes_of(commit);
     let mut command = redis::cmd("FCALL");
-    command.arg(COMMIT).arg(2).arg(partition_key(&commit.partition)).arg(log_key(&commit.partition));
+    command.arg(COMMIT).arg(first_index - 1 + 2 * indexes.len());
+    command.arg(partition_key(&commit.partition)).arg(log_key(&commit.partition));
+    command.arg(format!("{{s{}}}:served", shard.0));
+    if commit.act.is_some() {
+        command.arg(beside_key("actors", &commit.partition)).arg(beside_key("seen", &commit.partition));
+    }
+    for index in &indexes {
+        let [keys, values] = index_keys(shard, index);
+        command.arg(keys).arg(values);
+    }
     command.arg(hex(commit.token.0)).arg(commit.not_after_ms.map_or(String::new(), hex));
-    command.arg(lease_guard_ms).arg(&events::pack(&commit.events)[..]).arg(touched);
+    command.arg(options.lease_guard_ms).arg(&events::pack(&commit.events)[..]).arg(touched);
+    command.arg(if confirm { "1" } else { "" }).arg(commit.index.len());
+    match &commit.act {
+        None => command.arg("").arg(""),
+        Some(act) => {
+            let numbers = [act.actor, u64::from(act.session_epoch), act.id, act.confirmed];
+            command.arg(numbers.map(hex).concat()).arg(&act.result[..])
+        }
+    };
+    command.arg(options.actor_idle_ms);
+    let place = |index: &Name| {
+        let at = indexes.partition_point(|known| *known < index);
+        (first_index + 2 * at).to_string()
+    };
+    for step in &commit.index {
+        match step {
+            IndexStep::Put { index, key, value } => {
+                command.arg("ip").arg(place(index)).arg(&key[..]).arg(&value[..]);
+            }
+            IndexStep::Remove { index, key } => {
+                command.arg("id").arg(place(index)).arg(&key[..]).arg("");
+            }
+        }
+    }
     for precondition in &commit.preconditions {
         match precondition {
             Precondition::Absent { doc } => step(&mut command, "pa", doc, "", ""),
@@ -168,8 +225,41 @@ fn read_logged(entry: Bytes) -> Option<LoggedCommit> {
     })
 }
 
-/// Reads the reply to [`commit_command`] for the commit with `token`.
-pub(super) fn read_commit(token: Token, reply: Value) -> Option<CommitOutcome> {
+/// The command that counts the entries of an index in a shard.
+pub(super) fn index_entries_command(shard: Shard, index: &Name) -> Cmd {
+    let [keys, _] = index_keys(shard, index);
+    let mut command = redis::cmd("ZCARD");
+    command.arg(keys);
+    command
+}
+
+/// The command that reads up to `entries_max` entries of an index in a shard, also on a replica.
+pub(super) fn index_page_command(
+    shard: Shard,
+    index: &Name,
+    after: Option<&Bytes>,
+    entries_max: usize,
+) -> Cmd {
+    let [keys, values] = index_keys(shard, index);
+    let mut command = redis::cmd("FCALL_RO");
+    command.arg(PAGE).arg(2).arg(keys).arg(values);
+    command.arg(after.map_or(&[][..], |after| &after[..])).arg(entries_max);
+    command
+}
+
+/// Reads the reply to [`index_page_command`].
+pub(super) fn read_index_page(shard: Shard, reply: Value) -> Option<Vec<IndexEntry>> {
+    let mut parts = texts(reply)?.into_iter();
+    let mut entries = Vec::with_capacity(parts.len() / 2);
+    while let Some(key) = parts.next() {
+        entries.push(IndexEntry { shard, key, value: parts.next()? });
+    }
+    Some(entries)
+}
+
+/// Reads the reply to [`commit_command`] for `commit`.
+pub(super) fn read_commit(commit: &Commit, reply: Value) -> Option<CommitOutcome> {
+    let token = commit.token;
     let parts = texts(reply)?;
     let name = || Some(Name::from(std::str::from_utf8(parts.get(1)?).ok()?));
     let number = |at: usize| unhex(parts.get(at)?);
@@ -192,9 +282,29 @@ pub(super) fn read_commit(token: Token, reply: Value) -> Option<CommitOutcome> {
         b"young" => Refusal::StoreYoung,
         b"late" => Refusal::TooLate { store_ms: number(1)? },
         b"full" => Refusal::PartitionFull,
+        b"repeated" => Refusal::Repeated { token: Token(number(1)?), result: parts.get(2)?.clone() },
+        b"forgotten" => Refusal::ActForgotten { forgotten: number(1)? },
+        b"fenced" => Refusal::ActFenced { newest: u32::try_from(number(1)?).ok()? },
+        b"acts" => Refusal::ActsFull,
+        b"index" => Refusal::IndexFull { index: index_at(commit, parts.get(1)?)? },
         _ => return None,
     };
     Some(CommitOutcome::Refused(refusal))
+}
+
+/// The indexes that a commit changes, in order, and the place of the first one among the keys of its command.
+fn indexes_of(commit: &Commit) -> (Vec<&Name>, usize) {
+    let mut indexes: Vec<&Name> = commit.index.iter().map(IndexStep::index).collect();
+    indexes.sort_unstable();
+    indexes.dedup();
+    let act_keys = if commit.act.is_some() { 2 } else { 0 };
+    (indexes, 1 + KEYS_ALWAYS + act_keys)
+}
+
+fn index_at(commit: &Commit, place: &[u8]) -> Option<Name> {
+    let place: usize = std::str::from_utf8(place).ok()?.parse().ok()?;
+    let (indexes, first) = indexes_of(commit);
+    indexes.get(place.checked_sub(first)? / 2).map(|index| (*index).clone())
 }
 
 /// An array of strings, also when it came as a map.
@@ -229,14 +339,18 @@ mod tests {
 
     #[test]
     fn names_of_functions_carry_the_name_of_the_library() {
-        assert!(COMMIT.starts_with(LIBRARY) && TAIL.starts_with(LIBRARY));
+        assert!([COMMIT, TAIL, PAGE].iter().all(|name| name.starts_with(LIBRARY)));
         assert!(!library_code().contains('@'), "a placeholder is left");
     }
 
     #[test]
     fn replies_that_cannot_be_right_are_not_read() {
         let text = |text: &str| Value::BulkString(text.into());
+        let commit = Commit::new(PartitionKey::cluster(chunk_sync::ids::WorldId(1), "keys"), Token(1));
         for reply in [
+            Value::Array(vec![text("index"), text("4")]),
+            Value::Array(vec![text("fenced"), text("0000000100000000")]),
+            Value::Array(vec![text("repeated"), text("0000000000000001")]),
             Value::Nil,
             Value::Array(vec![]),
             Value::Array(vec![text("done")]),
@@ -245,7 +359,7 @@ mod tests {
             Value::Array(vec![Value::Int(1)]),
             Value::Array(vec![text("conflict"), text("doc"), text("xyz")]),
         ] {
-            assert_eq!(read_commit(Token(1), reply.clone()), None, "{reply:?}");
+            assert_eq!(read_commit(&commit, reply.clone()), None, "{reply:?}");
         }
         for reply in [Value::Okay, Value::Array(vec![text("events"), text("short")])] {
             assert_eq!(read_tail(reply.clone()), None, "{reply:?}");

@@ -1,0 +1,256 @@
+//! One partition inside the transaction of a batch, as a commit needs it: plain reads and writes of rows. All rules
+//! are in `chunk_sync::store::apply`.
+
+use bytes::Bytes;
+use chunk_sync::store::{
+    ActorMemory, Cas, LOG_COMMITS_MAX, Lease, LoggedCommit, Name, PartitionKey, PartitionState, RecentTokens,
+    Shard,
+};
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use super::engine::{Failure, read_head};
+use super::file::{ACTORS, INDEX, INDEX_SIZES, LOG, ROWS};
+use super::rows::{self, Head};
+
+type Rows<'t> = Table<'t, &'static [u8], &'static [u8]>;
+
+/// The tables of one transaction.
+pub(super) struct Tables<'t> {
+    pub(super) rows: Rows<'t>,
+    pub(super) log: Rows<'t>,
+    actors: Rows<'t>,
+    index: Rows<'t>,
+    index_sizes: Rows<'t>,
+}
+
+impl<'t> Tables<'t> {
+    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, Failure> {
+        Ok(Self {
+            rows: transaction.open_table(ROWS)?,
+            log: transaction.open_table(LOG)?,
+            actors: transaction.open_table(ACTORS)?,
+            index: transaction.open_table(INDEX)?,
+            index_sizes: transaction.open_table(INDEX_SIZES)?,
+        })
+    }
+}
+
+/// One partition inside the batch's transaction.
+pub(super) struct Partition<'p, 't> {
+    tables: &'p mut Tables<'t>,
+    prefix: Vec<u8>,
+    shard: Shard,
+    head: Head,
+    wrote: bool,
+}
+
+impl<'p, 't> Partition<'p, 't> {
+    /// The partition with its head read.
+    pub(super) fn open(tables: &'p mut Tables<'t>, partition: &PartitionKey) -> Result<Self, Failure> {
+        let prefix = rows::prefix(partition);
+        let head = read_head(&tables.rows, &prefix)?;
+        Ok(Self { tables, prefix, shard: partition.shard(), head, wrote: false })
+    }
+
+    /// Whether anything was written.
+    pub(super) fn wrote(&self) -> bool {
+        self.wrote
+    }
+
+    fn count_actors(&mut self, actors: u32) -> Result<(), Failure> {
+        self.wrote = true;
+        let counted = rows::seal_count(&self.prefix, actors);
+        self.tables.actors.insert(self.prefix.as_slice(), counted.as_slice())?;
+        Ok(())
+    }
+
+    fn count_entries(&mut self, index: &[u8], entries: u32) -> Result<(), Failure> {
+        self.wrote = true;
+        let key = rows::index_key(index, self.shard, b"");
+        self.tables.index_sizes.insert(key.as_slice(), rows::seal_count(&key, entries).as_slice())?;
+        Ok(())
+    }
+
+    fn counted_entries(&self, index: &[u8]) -> Result<u32, Failure> {
+        let key = rows::index_key(index, self.shard, b"");
+        let row = self.tables.index_sizes.get(key.as_slice())?;
+        Ok(row.map(|sealed| rows::open_count(&key, sealed.value())).transpose()?.unwrap_or(0))
+    }
+
+    fn key(&self, kind: u8, name: &Name) -> Vec<u8> {
+        rows::key(&self.prefix, kind, name.as_str())
+    }
+
+    fn put(&mut self, key: &[u8], sealed: &[u8]) -> Result<(), Failure> {
+        self.wrote = true;
+        if self.tables.rows.insert(key, sealed)?.is_none() {
+            self.head.rows += 1;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Result<(), Failure> {
+        self.wrote = true;
+        if self.tables.rows.remove(key)?.is_some() {
+            self.head.rows = self.head.rows.saturating_sub(1);
+        }
+        Ok(())
+    }
+}
+
+impl PartitionState for Partition<'_, '_> {
+    type Error = Failure;
+
+    fn recent(&mut self) -> Result<RecentTokens, Failure> {
+        Ok(self.head.recent.clone())
+    }
+
+    fn rows(&mut self) -> Result<u32, Failure> {
+        Ok(self.head.rows)
+    }
+
+    fn doc_cas(&mut self, doc: &Name) -> Result<Option<Cas>, Failure> {
+        let key = self.key(rows::KIND_DOCUMENT, doc);
+        let row = self.tables.rows.get(key.as_slice())?;
+        Ok(row.map(|sealed| rows::open_cas(&key, sealed.value())).transpose()?)
+    }
+
+    fn epoch(&mut self, name: &Name) -> Result<Option<u64>, Failure> {
+        let key = self.key(rows::KIND_EPOCH, name);
+        let row = self.tables.rows.get(key.as_slice())?;
+        Ok(row.map(|sealed| rows::open_epoch(&key, sealed.value())).transpose()?)
+    }
+
+    fn lease(&mut self, name: &Name) -> Result<Option<Lease>, Failure> {
+        let key = self.key(rows::KIND_LEASE, name);
+        let row = self.tables.rows.get(key.as_slice())?;
+        Ok(row.map(|sealed| rows::open_lease(&key, sealed.value())).transpose()?)
+    }
+
+    fn put_doc(&mut self, doc: &Name, cas: Cas, value: &Bytes) -> Result<(), Failure> {
+        let key = self.key(rows::KIND_DOCUMENT, doc);
+        self.put(&key, &rows::seal_document(&key, cas, value))
+    }
+
+    fn remove_doc(&mut self, doc: &Name) -> Result<(), Failure> {
+        let key = self.key(rows::KIND_DOCUMENT, doc);
+        self.remove(&key)
+    }
+
+    fn put_epoch(&mut self, name: &Name, value: u64) -> Result<(), Failure> {
+        let key = self.key(rows::KIND_EPOCH, name);
+        self.put(&key, &rows::seal_epoch(&key, value))
+    }
+
+    fn put_lease(&mut self, name: &Name, lease: Lease) -> Result<(), Failure> {
+        let key = self.key(rows::KIND_LEASE, name);
+        self.put(&key, &rows::seal_lease(&key, lease))
+    }
+
+    fn remove_lease(&mut self, name: &Name) -> Result<(), Failure> {
+        let key = self.key(rows::KIND_LEASE, name);
+        self.remove(&key)
+    }
+
+    fn append_log(&mut self, entry: LoggedCommit) -> Result<(), Failure> {
+        self.wrote = true;
+        let key = rows::numbered_key(&self.prefix, self.head.log_next);
+        self.tables.log.insert(key.as_slice(), rows::seal_logged(&key, &entry).as_slice())?;
+        self.head.log_next += 1;
+        while self.head.log_next - self.head.log_first > LOG_COMMITS_MAX as u64 {
+            self.tables.log.remove(rows::numbered_key(&self.prefix, self.head.log_first).as_slice())?;
+            self.head.log_first += 1;
+        }
+        Ok(())
+    }
+
+    fn put_recent(&mut self, recent: RecentTokens) -> Result<(), Failure> {
+        self.wrote = true;
+        self.head.recent = recent;
+        let key = rows::key(&self.prefix, rows::KIND_HEAD, "");
+        self.tables.rows.insert(key.as_slice(), self.head.seal(&key).as_slice())?;
+        Ok(())
+    }
+
+    fn actor(&mut self, actor: u64) -> Result<Option<ActorMemory>, Failure> {
+        let key = rows::numbered_key(&self.prefix, actor);
+        let row = self.tables.actors.get(key.as_slice())?;
+        Ok(row.map(|sealed| rows::open_actor(&key, sealed.value())).transpose()?)
+    }
+
+    fn actors(&mut self) -> Result<u32, Failure> {
+        let row = self.tables.actors.get(self.prefix.as_slice())?;
+        Ok(row.map(|sealed| rows::open_count(&self.prefix, sealed.value())).transpose()?.unwrap_or(0))
+    }
+
+    fn idle_actors(&mut self, since_ms: u64, most: usize) -> Result<Vec<u64>, Failure> {
+        let (first, last) = (rows::numbered_key(&self.prefix, 0), rows::numbered_key(&self.prefix, u64::MAX));
+        let mut idle = Vec::new();
+        for row in self.tables.actors.range(first.as_slice()..=last.as_slice())? {
+            let (key, sealed) = row?;
+            let memory = rows::open_actor(key.value(), sealed.value())?;
+            if memory.seen_ms <= since_ms {
+                idle.push((memory.seen_ms, rows::number_in(key.value(), &self.prefix)?));
+            }
+        }
+        idle.sort_unstable();
+        Ok(idle.into_iter().take(most).map(|(_, actor)| actor).collect())
+    }
+
+    fn index_entries(&mut self, index: &Name) -> Result<u32, Failure> {
+        self.counted_entries(&rows::index_prefix(index))
+    }
+
+    fn has_index_entry(&mut self, index: &Name, key: &Bytes) -> Result<bool, Failure> {
+        let key = rows::index_key(&rows::index_prefix(index), self.shard, key);
+        Ok(self.tables.index.get(key.as_slice())?.is_some())
+    }
+
+    fn put_actor(&mut self, actor: u64, memory: ActorMemory) -> Result<(), Failure> {
+        self.wrote = true;
+        let key = rows::numbered_key(&self.prefix, actor);
+        let sealed = rows::seal_actor(&key, &memory);
+        let new = self.tables.actors.insert(key.as_slice(), sealed.as_slice())?.is_none();
+        if new {
+            let actors = self.actors()?;
+            self.count_actors(actors + 1)?;
+        }
+        Ok(())
+    }
+
+    fn remove_actor(&mut self, actor: u64) -> Result<(), Failure> {
+        self.wrote = true;
+        let key = rows::numbered_key(&self.prefix, actor);
+        let known = self.tables.actors.remove(key.as_slice())?.is_some();
+        if known {
+            let actors = self.actors()?;
+            self.count_actors(actors.saturating_sub(1))?;
+        }
+        Ok(())
+    }
+
+    fn put_index_entry(&mut self, index: &Name, key: &Bytes, value: &Bytes) -> Result<(), Failure> {
+        self.wrote = true;
+        let prefix = rows::index_prefix(index);
+        let key = rows::index_key(&prefix, self.shard, key);
+        let sealed = rows::seal_bytes(&key, value);
+        let new = self.tables.index.insert(key.as_slice(), sealed.as_slice())?.is_none();
+        if new {
+            let entries = self.counted_entries(&prefix)?;
+            self.count_entries(&prefix, entries + 1)?;
+        }
+        Ok(())
+    }
+
+    fn remove_index_entry(&mut self, index: &Name, key: &Bytes) -> Result<(), Failure> {
+        self.wrote = true;
+        let prefix = rows::index_prefix(index);
+        let key = rows::index_key(&prefix, self.shard, key);
+        let known = self.tables.index.remove(key.as_slice())?.is_some();
+        if known {
+            let entries = self.counted_entries(&prefix)?;
+            self.count_entries(&prefix, entries.saturating_sub(1))?;
+        }
+        Ok(())
+    }
+}

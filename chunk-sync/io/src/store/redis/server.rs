@@ -1,0 +1,205 @@
+//! What a Redis server says of itself, and whether it can do what is asked of it.
+
+use chunk_sync::store::Durability;
+use redis::aio::MultiplexedConnection;
+use redis::{RedisError, Value};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::store::url::Asked;
+
+/// The first version that can be asked whether a disk has what was written.
+const WAITAOF_SINCE: (u32, u32) = (7, 2);
+
+/// A server at the moment when it was connected to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Server {
+    /// A hash of the name that its process gave itself when it started.
+    pub(super) run: u64,
+    /// Whether it takes commits.
+    pub(super) master: bool,
+    /// Whether it is a replica that hears its master.
+    pub(super) follows: bool,
+    /// Replicas that follow it; those that are still being copied to are connected too, and acknowledge nothing.
+    replicas: u32,
+    version: (u32, u32),
+    /// Whether it keeps a log on disk.
+    log: bool,
+    /// Whether it answers only after that log is on disk. `None` when it doesn't tell.
+    always: Option<bool>,
+    evicts: bool,
+}
+
+/// How a commit becomes as safe as asked, once the server has done it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Confirm {
+    /// It is, when it is answered.
+    Nothing,
+    /// This many replicas have to have it.
+    Replicas(u8),
+    /// The server's disk and those of this many replicas have to have it.
+    Disks(u8),
+}
+
+impl Server {
+    /// Asks a server.
+    pub(super) async fn ask(connection: &mut MultiplexedConnection) -> Result<Self, RedisError> {
+        let info: String = redis::cmd("INFO").query_async(connection).await?;
+        let mut config = redis::cmd("CONFIG");
+        config.arg("GET").arg("appendfsync");
+        // Hosted servers don't let everybody read their configuration.
+        let always = match config.query_async::<Vec<String>>(connection).await {
+            Ok(pair) => pair.get(1).map(|value| value == "always"),
+            Err(error) if error.is_io_error() => return Err(error),
+            Err(_) => None,
+        };
+        Ok(Self::read(&info, always))
+    }
+
+    fn read(info: &str, always: Option<bool>) -> Self {
+        let field = |name: &str| {
+            info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or("")
+        };
+        let online = info.lines().filter(|line| line.starts_with("slave") && line.contains(",state=online,"));
+        let mut version = field("redis_version").split('.').map(|part| part.parse().unwrap_or(0));
+        Self {
+            run: xxh3_64(field("run_id").as_bytes()),
+            master: field("role") == "master",
+            follows: field("role") == "slave" && field("master_link_status") == "up",
+            replicas: u32::try_from(online.count()).unwrap_or(u32::MAX),
+            version: (version.next().unwrap_or(0), version.next().unwrap_or(0)),
+            log: field("aof_enabled") == "1",
+            always,
+            evicts: !matches!(field("maxmemory_policy"), "noeviction" | ""),
+        }
+    }
+
+    fn answers_from_disk(&self) -> bool {
+        self.log && self.always == Some(true)
+    }
+
+    fn tells_of_its_disk(&self) -> bool {
+        self.log && self.version >= WAITAOF_SINCE
+    }
+
+    /// Whether it can do what is asked; else why not, and what to do about it.
+    pub(super) fn check(&self, asked: Asked) -> Result<(), String> {
+        if !self.master {
+            return Err("it is a replica, not a master".into());
+        }
+        if self.replicas < u32::from(asked.replicas) {
+            return Err(format!("replicas={} is asked, {} follow it", asked.replicas, self.replicas));
+        }
+        if asked.durability == Durability::Persisted && !self.answers_from_disk() && !self.tells_of_its_disk()
+        {
+            let (major, minor) = self.version;
+            return Err(format!(
+                "durability=persisted is asked, which this server (Redis {major}.{minor}, appendonly {}, \
+                 appendfsync {}) can't keep: set appendonly yes and appendfsync always (from Redis 7.2 on, \
+                 appendonly yes alone will do), or ask for less with ?durability=accepted",
+                if self.log { "yes" } else { "no" },
+                match self.always {
+                    Some(true) => "always",
+                    Some(false) => "not always",
+                    None => "unknown",
+                },
+            ));
+        }
+        Ok(())
+    }
+
+    /// What has to follow a commit that asks for `durability`.
+    pub(super) fn confirm(&self, durability: Durability, asked: Asked) -> Confirm {
+        let durability = durability.min(asked.durability);
+        match (durability, asked.replicas) {
+            (Durability::Accepted, _) => Confirm::Nothing,
+            (Durability::Replicated, replicas @ 1..) => Confirm::Replicas(replicas),
+            (Durability::Replicated | Durability::Persisted, 0) if self.answers_from_disk() => {
+                Confirm::Nothing
+            }
+            (_, replicas) if self.tells_of_its_disk() => Confirm::Disks(replicas),
+            (_, replicas) => Confirm::Replicas(replicas),
+        }
+    }
+
+    /// A server that evicts keys when its memory is full loses what players own.
+    pub(super) fn warn(&self) {
+        if self.evicts {
+            tracing::warn!(
+                "redis store: the server may evict what must last; set maxmemory-policy noeviction"
+            );
+        }
+    }
+}
+
+/// The replicas that a master names, by host and port.
+pub(super) async fn replicas_of(
+    connection: &mut MultiplexedConnection,
+) -> Result<Vec<(String, u16)>, RedisError> {
+    let role: Value = redis::cmd("ROLE").query_async(connection).await?;
+    let Value::Array(parts) = role else { return Ok(Vec::new()) };
+    let Some(Value::Array(replicas)) = parts.into_iter().nth(2) else { return Ok(Vec::new()) };
+    let read = |replica| -> Option<(String, u16)> {
+        let (host, port, _): (String, u16, i64) = redis::from_redis_value(replica).ok()?;
+        Some((host, port))
+    };
+    Ok(replicas.into_iter().filter_map(read).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INFO: &str = "# Server\r\nredis_version:7.0.15\r\nrun_id:abc\r\n# Persistence\r\naof_enabled:1\r\n\
+                        # Replication\r\nrole:master\r\nconnected_slaves:2\r\n\
+                        slave0:ip=::1,port=7,state=online,offset=9,lag=0\r\n\
+                        slave1:ip=::1,port=8,state=send_bulk,offset=0,lag=0\r\nmaxmemory_policy:noeviction\r\n";
+
+    #[test]
+    fn what_a_server_cannot_keep_is_refused_and_says_why() {
+        let asked = |replicas, durability| Asked { replicas, durability };
+        let always = Server::read(INFO, Some(true));
+        let sometimes = Server::read(INFO, Some(false));
+        let newer = Server::read(&INFO.replace("7.0.15", "7.2.0"), None);
+        let forgetful = Server::read(&INFO.replace("aof_enabled:1", "aof_enabled:0"), Some(true));
+        let replica = Server::read(&INFO.replace("role:master", "role:slave"), Some(true));
+        for (server, replicas, durability, fine) in [
+            (&always, 1, Durability::Persisted, true),
+            (&always, 2, Durability::Persisted, false),
+            (&sometimes, 0, Durability::Persisted, false),
+            (&sometimes, 1, Durability::Replicated, true),
+            (&sometimes, 0, Durability::Accepted, true),
+            (&newer, 1, Durability::Persisted, true),
+            (&forgetful, 0, Durability::Persisted, false),
+            (&forgetful, 0, Durability::Accepted, true),
+            (&replica, 0, Durability::Accepted, false),
+        ] {
+            assert_eq!(server.check(asked(replicas, durability)).is_ok(), fine, "{server:?} {durability:?}");
+        }
+        let why = forgetful.check(asked(0, Durability::Persisted)).expect_err("is refused");
+        assert!(why.contains("appendonly no") && why.contains("appendfsync always"), "{why}");
+    }
+
+    #[test]
+    fn what_follows_a_commit_is_what_it_needs_and_no_more() {
+        let always = Server::read(INFO, Some(true));
+        let newer = Server::read(&INFO.replace("7.0.15", "8.0.1"), Some(false));
+        let asked = |replicas| Asked { replicas, durability: Durability::Persisted };
+        use Durability::{Accepted, Persisted, Replicated};
+        for (server, replicas, durability, confirm) in [
+            (&always, 0, Persisted, Confirm::Nothing),
+            (&always, 0, Replicated, Confirm::Nothing),
+            (&always, 2, Accepted, Confirm::Nothing),
+            (&always, 2, Replicated, Confirm::Replicas(2)),
+            (&always, 2, Persisted, Confirm::Replicas(2)),
+            (&newer, 0, Accepted, Confirm::Nothing),
+            (&newer, 0, Replicated, Confirm::Disks(0)),
+            (&newer, 0, Persisted, Confirm::Disks(0)),
+            (&newer, 1, Replicated, Confirm::Replicas(1)),
+            (&newer, 1, Persisted, Confirm::Disks(1)),
+        ] {
+            assert_eq!(server.confirm(durability, asked(replicas)), confirm, "{replicas} {durability:?}");
+        }
+        let lowered = Asked { replicas: 1, durability: Replicated };
+        assert_eq!(newer.confirm(Persisted, lowered), Confirm::Replicas(1));
+    }
+}

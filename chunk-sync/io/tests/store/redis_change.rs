@@ -1,0 +1,229 @@
+//! Changes of master, on real servers: promoted by hand, by Sentinel, by a cluster; each noticed and survived.
+
+use std::time::{Duration, Instant};
+
+use chunk_sync::ids::{PlayerId, WorldId};
+use chunk_sync::store::{
+    Commit, CommitOutcome, Durability, LEASE_TTL_MAX_MS, LeaseStep, PartitionKey, Refusal, Shard,
+    StoreAnswer, StoreFault, StoreOp, Token,
+};
+use chunk_sync_io::store::{StoreHandle, StoreOptions, StoreUrl};
+
+use crate::redis_faults::answered;
+use crate::redis_server::RedisServer;
+
+fn key() -> PartitionKey {
+    PartitionKey::cluster(WorldId(1), "keys")
+}
+
+fn put(token: u64) -> StoreOp {
+    StoreOp::Commit(Commit::new(key(), Token(token)).put("doc", token.to_be_bytes().to_vec()))
+}
+
+fn is_done(answer: &StoreAnswer) -> bool {
+    matches!(answer, StoreAnswer::Committed(CommitOutcome::Done { .. }))
+}
+
+async fn token(store: &StoreHandle) -> Token {
+    match answered(store, StoreOp::Load { partition: key() }).await {
+        StoreAnswer::Loaded(view) => view.token,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn either(a: &RedisServer, b: &RedisServer, query: &str) -> StoreUrl {
+    format!("redis://127.0.0.1:{},127.0.0.1:{}/0{query}", a.port(), b.port()).parse().expect("a URL")
+}
+
+/// A master and a replica that has caught up.
+async fn pair() -> (RedisServer, RedisServer) {
+    let master = RedisServer::start_with(&[]);
+    let replica = RedisServer::start_replica_of(&master);
+    master.until_followed().await;
+    (master, replica)
+}
+
+#[tokio::test]
+async fn a_promoted_replica_has_what_was_acknowledged_and_is_noticed() {
+    let (mut master, replica) = pair().await;
+    let store = StoreHandle::open(&either(&master, &replica, "?replicas=1")).await.unwrap();
+    let mut changes = store.master_changes();
+    for token in 1..=50 {
+        assert!(is_done(&store.call(put(token)).await));
+    }
+    assert_eq!((store.master_epoch(key().shard()), changes.has_changed().unwrap()), (0, false));
+    master.kill();
+    let StoreAnswer::Failed(StoreFault::Away | StoreFault::TimedOut) = store.call(put(51)).await else {
+        panic!("nobody is there")
+    };
+    replica.run(&["REPLICAOF", "NO", "ONE"]).await;
+    // As long as it has no replica of its own, what is asked can't be kept and nothing is taken.
+    master.restart_with(&["--replicaof", "127.0.0.1", &replica.port().to_string()]);
+    assert_eq!(token(&store).await, Token(50), "all that was acknowledged, and no more");
+    changes.changed().await.unwrap();
+    assert_eq!((store.master_epoch(key().shard()), store.master_epoch(Shard(0))), (1, 1));
+    assert!(is_done(&answered(&store, put(52)).await));
+}
+
+#[tokio::test]
+async fn a_demoted_master_is_left_for_its_successor() {
+    let (master, replica) = pair().await;
+    let store = StoreHandle::open(&either(&replica, &master, "")).await.unwrap();
+    assert!(is_done(&store.call(put(1)).await));
+    let info: String = master.ask(&["INFO"]).await;
+    let written = info.lines().find_map(|line| line.strip_prefix("master_repl_offset:")).unwrap();
+    replica.until("slave_repl_offset", written).await;
+    replica.run(&["REPLICAOF", "NO", "ONE"]).await;
+    master.run(&["REPLICAOF", "127.0.0.1", &replica.port().to_string()]).await;
+    let refused = store.call(put(2)).await;
+    assert_eq!(
+        refused,
+        StoreAnswer::Failed(StoreFault::Away),
+        "it says that it is no master and did nothing"
+    );
+    assert!(is_done(&answered(&store, put(2)).await));
+    assert_eq!(store.master_epoch(key().shard()), 1);
+    master.until("master_link_status", "up").await;
+}
+
+#[tokio::test]
+async fn of_two_masters_neither_is_believed() {
+    let (one, other) = (RedisServer::start_with(&[]), RedisServer::start_with(&[]));
+    let error = StoreHandle::open(&either(&one, &other, "")).await.err().expect("is refused").to_string();
+    assert!(error.contains("both") && error.contains("say that they are the master"), "{error}");
+    let (master, replica) = pair().await;
+    drop((master, one));
+    let error =
+        StoreHandle::open(&either(&replica, &replica, "")).await.err().expect("is refused").to_string();
+    assert!(error.contains("no master among them") && error.contains("is a replica"), "{error}");
+}
+
+#[tokio::test]
+async fn a_promoted_master_gives_every_holder_a_lease_to_come_back() {
+    let (mut master, replica) = pair().await;
+    let options = StoreOptions { lease_guard_ms: 1_500, ..StoreOptions::default() };
+    let store = StoreHandle::open_with(&either(&master, &replica, ""), options).await.unwrap();
+    let lease = |token: u64, holder: u64, ttl_ms: u64| {
+        let step = LeaseStep::Take { name: "node".into(), holder, ttl_ms };
+        StoreOp::Commit(Commit::new(key(), Token(token)).lease(step))
+    };
+    assert!(is_done(&store.call(lease(1, 7, 0)).await));
+    // Both servers have served for longer than the guard: its own start is no reason to wait any more.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !is_done(&store.call(lease(2, 8, 0)).await) {
+        assert!(Instant::now() < deadline, "never old enough");
+    }
+    master.kill();
+    replica.run(&["REPLICAOF", "NO", "ONE"]).await;
+    let said = answered(&store, lease(3, 7, 0)).await;
+    assert_eq!(said, StoreAnswer::Committed(CommitOutcome::Refused(Refusal::StoreYoung)));
+    assert!(is_done(&store.call(lease(4, 8, 0)).await), "the holder comes back");
+    while !is_done(&answered(&store, lease(5, 7, LEASE_TTL_MAX_MS)).await) {
+        assert!(Instant::now() < deadline, "never old enough again");
+    }
+}
+
+#[tokio::test]
+async fn sentinel_tells_of_the_new_master() {
+    let (mut master, replica) = pair().await;
+    let watched = master.port().to_string();
+    let sentinel = RedisServer::start_sentinel("main", &watched);
+    sentinel.until_sentinel_knows_replicas("main", 1).await;
+    let url = format!("redis-sentinel://127.0.0.1:{}/main/0", sentinel.port());
+    let store = StoreHandle::open(&url.parse().unwrap()).await.unwrap();
+    assert!(is_done(&store.call(put(1)).await));
+    let before = store.master_epoch(key().shard());
+    master.kill();
+    assert!(is_done(&answered(&store, put(2)).await));
+    assert_eq!(store.master_epoch(key().shard()), before + 1);
+    let role: String = replica
+        .ask::<Vec<redis::Value>>(&["ROLE"])
+        .await
+        .into_iter()
+        .next()
+        .map(|role| redis::from_redis_value(role).unwrap())
+        .unwrap();
+    assert_eq!(role, "master");
+
+    let nobody = format!("redis-sentinel://127.0.0.1:{}/other/0", sentinel.port());
+    let error = StoreHandle::open(&nobody.parse().unwrap()).await.err().expect("is refused").to_string();
+    assert!(error.contains("knows no master \"other\""), "{error}");
+}
+
+#[tokio::test]
+async fn ops_queries_go_to_a_replica_while_there_is_one() {
+    let (master, mut replica) = pair().await;
+    let store = StoreHandle::open(&either(&master, &replica, "?replicas=1")).await.unwrap();
+    for player in 0..20u64 {
+        let commit = Commit::new(PartitionKey::player(PlayerId(player)), Token(1)).index_put(
+            "lots",
+            format!("{player}"),
+            "x",
+        );
+        assert!(is_done(&store.call(StoreOp::Commit(commit)).await));
+    }
+    let ops = store.ops();
+    // A commit counts entries too.
+    let counted = master.calls("zcard").await;
+    assert_eq!(ops.index_page(&"lots".into(), None, 100).await.unwrap().entries.len(), 20);
+    assert_eq!(ops.index_entries(&"lots".into()).await, Ok(20));
+    assert_eq!((master.calls("fcall_ro").await, master.calls("zcard").await), (0, counted), "left alone");
+    assert_eq!(replica.calls("fcall_ro").await, 20);
+    replica.kill();
+    assert_eq!(ops.index_page(&"lots".into(), None, 100).await.unwrap().entries.len(), 20);
+    assert!(master.calls("fcall_ro").await >= 20);
+}
+
+/// Writers that are cut off in the middle of everything: what they were told is there, on whichever server is left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_killed_under_load_loses_nothing_that_was_acknowledged() {
+    const WRITERS: u64 = 8;
+    const ACKNOWLEDGED_BEFORE: usize = 400;
+    let (mut master, replica) = pair().await;
+    let store = StoreHandle::open(&either(&master, &replica, "?replicas=1")).await.unwrap();
+    let (acknowledge, mut acknowledged) = tokio::sync::mpsc::channel::<(u64, u64)>(10_000);
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let (store, acknowledge) = (store.clone(), acknowledge.clone());
+            tokio::spawn(async move {
+                for at in 1u64.. {
+                    let commit = Commit::new(PartitionKey::player(PlayerId(writer)), Token(at))
+                        .put(format!("{at}"), "x")
+                        .index_put("players", format!("{writer}"), at.to_string())
+                        .durability([Durability::Replicated, Durability::Persisted][(at % 2) as usize]);
+                    match store.call(StoreOp::Commit(commit)).await {
+                        StoreAnswer::Committed(CommitOutcome::Done { .. }) => {
+                            acknowledge.send((writer, at)).await.expect("somebody listens");
+                        }
+                        StoreAnswer::Failed(StoreFault::Away | StoreFault::TimedOut) => return,
+                        other => panic!("{other:?}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    drop(acknowledge);
+    let mut told = Vec::new();
+    while let Some(one) = acknowledged.recv().await {
+        told.push(one);
+        if told.len() == ACKNOWLEDGED_BEFORE {
+            master.kill();
+        }
+    }
+    for writer in writers {
+        writer.await.expect("no writer panics");
+    }
+    assert!(told.len() >= ACKNOWLEDGED_BEFORE);
+    replica.run(&["REPLICAOF", "NO", "ONE"]).await;
+    master.restart_with(&["--replicaof", "127.0.0.1", &replica.port().to_string()]);
+    for writer in 0..WRITERS {
+        let load = StoreOp::Load { partition: PartitionKey::player(PlayerId(writer)) };
+        let StoreAnswer::Loaded(view) = answered(&store, load).await else { panic!("{writer}") };
+        for (_, at) in told.iter().filter(|(by, _)| *by == writer) {
+            assert!(view.doc(&at.to_string()).is_some(), "{at} of {writer} is lost");
+        }
+    }
+    let index = store.ops().index_page(&"players".into(), None, 100).await;
+    let mut entries = index.expect("a page").entries.into_iter().map(|entry| entry.value);
+    assert!(entries.len() == WRITERS as usize && entries.all(|value| !value.is_empty()));
+}
