@@ -49,7 +49,7 @@ pub const SERVER_FRAME_BYTES_MAX: usize = 1024 * 1024;
 pub const HELLO_BYTES_MAX: usize = 4 * 1024;
 /// How long a new connection may take to send its whole `Hello`.
 pub const HELLO_WAIT_MS: u64 = 5_000;
-/// Connections of one door that have not said `Hello` yet; more are closed at once.
+/// Connections of one door that have not said `Hello` yet; when more come, the one silent for longest is closed.
 pub const HELLO_PENDING_MAX: usize = 4_096;
 /// A client that has nothing to say sends a `Ping` at least this often.
 pub const KEEP_ALIVE_MS: u64 = 5_000;

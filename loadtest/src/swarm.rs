@@ -208,7 +208,8 @@ impl Run<'_> {
     /// Joins, warms up, measures, leaves.
     fn measure(&mut self) -> Result<Report, SwarmError> {
         let starting = Duration::from_secs_f64(f64::from(self.args.bots) / f64::from(self.args.join_rate));
-        self.drive("joining", starting + Duration::from_millis(JOIN_MS_MAX), Engine::is_settled)?;
+        let over = |engine: &Engine| engine.is_settled() || engine.is_hopeless();
+        self.drive("joining", starting + Duration::from_millis(JOIN_MS_MAX), over)?;
         if self.engine.inside() == 0 && self.engine.tally.entries == 0 {
             return Err(SwarmError::NobodyIn { why: self.engine.tally.why_nobody() });
         }
@@ -259,15 +260,19 @@ impl Run<'_> {
     fn say(&mut self, stage: &str, last: &Snapshot, now: &Snapshot) {
         let seconds = (now.at - last.at).as_secs_f64();
         let engine = &mut self.engine;
+        let see = match &engine.sight.lately {
+            none if none.is_empty() => "–".to_owned(),
+            some => format!("{:.1} ms", some.value_at_quantile(0.99) as f64 / 1_000.0),
+        };
+        let trouble = engine.tally.take_latest().map(|what| format!(", {what}")).unwrap_or_default();
         self.progress.say(format!(
-            "{:5.0} s {stage:8} {}/{} in, {:.2} M updates/s, {:.1} MB/s, see p99 {:.1} ms, late p99 {:.1} ms, CPU {:.2}, \
-             lost {}, errors {}",
+            "{:5.0} s {stage:8} {}/{} in, {:.2} M updates/s, {:.1} MB/s, see p99 {see}, late p99 {:.1} ms, \
+             swarm's CPU {:.2}, lost {}, errors {}{trouble}",
             now.at.as_secs_f64(),
             engine.inside(),
             self.args.bots,
             (now.updates - last.updates) as f64 / seconds / 1e6,
             (now.traffic.bytes_received - last.traffic.bytes_received) as f64 / seconds / 1e6,
-            engine.sight.lately.value_at_quantile(0.99) as f64 / 1_000.0,
             engine.lately.summary().p99,
             (now.cpu_s - last.cpu_s) / seconds,
             engine.tally.disconnects,

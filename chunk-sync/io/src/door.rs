@@ -48,11 +48,17 @@ pub struct DoorOptions {
     pub hello_wait: Duration,
     /// Connections inside the door at once. Beyond, the one that has been silent for longest makes room.
     pub pending_max: usize,
+    /// Connections that said `Hello` and wait to be taken.
+    pub arrivals_max: usize,
 }
 
 impl Default for DoorOptions {
     fn default() -> Self {
-        Self { hello_wait: Duration::from_millis(HELLO_WAIT_MS), pending_max: HELLO_PENDING_MAX }
+        Self {
+            hello_wait: Duration::from_millis(HELLO_WAIT_MS),
+            pending_max: HELLO_PENDING_MAX,
+            arrivals_max: ARRIVALS_MAX,
+        }
     }
 }
 
@@ -97,7 +103,7 @@ impl Door {
             io::ErrorKind::AddrInUse => DoorError::Taken(listen),
             _ => DoorError::Bind { address: listen, cause },
         })?;
-        let (sender, arrivals) = mpsc::channel(ARRIVALS_MAX);
+        let (sender, arrivals) = mpsc::channel(options.arrivals_max);
         let stats = Arc::new(DoorStats::default());
         let task = tokio::spawn(accept(listener, options, sender, Arc::clone(&stats))).abort_handle();
         Ok(Self { address, arrivals, stats, task })

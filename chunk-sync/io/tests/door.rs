@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use chunk_sync::limits::HELLO_BYTES_MAX;
 use chunk_sync::wire::{Reject, RejectCode, control, frame, kind};
-use chunk_sync_io::door::limits::{ARRIVALS_MAX, LEFTOVER_BYTES_MAX};
+use chunk_sync_io::door::limits::LEFTOVER_BYTES_MAX;
 use chunk_sync_io::door::{Door, DoorError, DoorOptions};
 use tokio::io::AsyncReadExt;
 
@@ -161,7 +161,8 @@ async fn who_is_too_slow_is_told_so_however_busily_he_trickles() {
 async fn a_crowd_without_a_word_keeps_nobody_out() {
     const INSIDE: usize = 50;
     const CROWD: usize = 400;
-    let options = DoorOptions { pending_max: INSIDE, hello_wait: Duration::from_secs(600) };
+    let options =
+        DoorOptions { pending_max: INSIDE, hello_wait: Duration::from_secs(600), ..DoorOptions::default() };
     let mut door = Door::open_with(any_port(), options).await.expect("a free port");
     let stats = door.stats();
     let address = door.address();
@@ -184,12 +185,13 @@ async fn a_crowd_without_a_word_keeps_nobody_out() {
 #[tokio::test]
 async fn who_has_said_hello_is_not_displaced() {
     const INSIDE: usize = 4;
-    let options = DoorOptions { pending_max: INSIDE, ..DoorOptions::default() };
+    const TAKEN: usize = 8;
+    let options = DoorOptions { pending_max: INSIDE, arrivals_max: TAKEN, ..DoorOptions::default() };
     let door = Door::open_with(any_port(), options).await.expect("a free port");
     let stats = door.stats();
     // Nobody takes them: the queue behind the door fills up, and these wait inside.
     let mut guests = Vec::new();
-    for _ in 0..ARRIVALS_MAX + INSIDE {
+    for _ in 0..TAKEN + INSIDE {
         let mut guest = connect(door.address());
         guest.write_all(&frame(kind::HELLO, b"guest")).expect("written");
         guests.push(guest);

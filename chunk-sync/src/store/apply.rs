@@ -210,8 +210,9 @@ fn judge_act_room<S: PartitionState>(
 fn judge_index_room<S: PartitionState>(state: &mut S, commit: &Commit) -> Result<Option<Refusal>, S::Error> {
     let steps = u32::try_from(commit.index.len()).unwrap_or(u32::MAX);
     for (at, step) in commit.index.iter().enumerate() {
+        // Read for removals too: a count that can't be read is found before anything is written.
+        let entries = state.index_entries(step.index())?;
         let IndexStep::Put { index, key, .. } = step else { continue };
-        let entries = state.index_entries(index)?;
         if entries.saturating_add(steps) <= INDEX_ENTRIES_PER_SHARD_MAX
             || state.has_index_entry(index, key)?
         {

@@ -39,6 +39,8 @@ pub struct Follower {
     /// A roster was taken since the beginning or since it was hidden: whoever joins now is told one, even while it
     /// waits to be mended, so that all who look follow the same streams.
     known: bool,
+    /// Low bits of the tick of the newest frame that was applied.
+    shown_tick: u16,
     /// Ticks at which keyframes were asked for last.
     asked: Tick,
     cached_roster: Option<(FrameNumber, Bytes)>,
@@ -54,6 +56,7 @@ impl Follower {
             motions: [Position::default(); 4],
             hidden: false,
             known: false,
+            shown_tick: 0,
             asked: now,
             cached_roster: None,
             cached_motion: [const { None }; 4],
@@ -99,10 +102,21 @@ impl Follower {
     /// When the payload is malformed; nothing of it was applied, and the stream waits for a keyframe.
     pub fn follow(&mut self, block: &Block<'_>, entered: impl FnMut(&Who)) -> Result<Verdict, BlockError> {
         debug_assert_eq!((block.header.source, block.header.chunk), (self.slots.source, self.slots.chunk));
-        match block.header.stream {
+        let verdict = match block.header.stream {
             StreamId::Roster => self.follow_roster(block, entered),
             StreamId::Motion(rate) => self.follow_motion(rate, block),
+        };
+        if verdict == Ok(Verdict::Pass) {
+            self.shown_tick = block.header.tick;
         }
+        verdict
+    }
+
+    /// The tick up to which the poses are followed, its low bits; `None` while they are not: hidden, without a roster,
+    /// or with no motion stream in step.
+    pub fn follows_poses(&self) -> Option<u16> {
+        let follows = !self.hidden && self.roster.synced && self.motions.iter().any(|motion| motion.synced);
+        follows.then_some(self.shown_tick)
     }
 
     fn follow_roster(

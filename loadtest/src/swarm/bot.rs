@@ -18,6 +18,8 @@ use super::walk::Walker;
 /// What a bot found when it got in.
 pub(super) struct Entered {
     pub(super) player: PlayerId,
+    /// The node's number, as operators name it.
+    pub(super) node: u32,
     pub(super) island: u32,
     pub(super) land: Arc<Land>,
 }

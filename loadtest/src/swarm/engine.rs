@@ -20,7 +20,7 @@ use super::land::Lands;
 use super::limits::{ADDRESSES_MAX, LEAVE_MS_MAX, STALL_MS, STEP_LATE_MS_MAX};
 use super::link::{Link, Received};
 use super::sight::{Eyes, Looking, Sight};
-use super::tally::Tally;
+use super::tally::{Tally, explained};
 use super::{SwarmArgs, SwarmError};
 use crate::limits::{CLIENT_READ_BYTES, CLIENT_SLOT_US, EVENTS_PER_POLL, MOVE_PERIOD_MS};
 use crate::pace::{Lateness, Pacer};
@@ -108,6 +108,11 @@ impl Engine {
         self.started == self.bots.len() && !self.bots.iter().any(Bot::is_on_its_way)
     }
 
+    /// Whether nobody is in and all that was heard says that nobody will be.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.tally.is_hopeless(self.bots.len(), self.started, self.elapsed())
+    }
+
     /// Updates received by all bots so far.
     pub(super) fn updates(&self) -> u64 {
         self.bots.iter().map(|bot| bot.eyes.updates()).sum()
@@ -140,18 +145,24 @@ impl Engine {
     /// When epoll fails.
     pub(super) fn slot(&mut self, scratch: &mut Scratch) -> Result<(), SwarmError> {
         std::thread::sleep(self.wake.saturating_sub(self.elapsed()));
+        self.forgive_if_late();
         self.start_due();
         self.send_due();
         self.read_all(scratch)?;
+        self.forgive_if_late();
+        // Slots that a long one ran over are left out; what was due in them goes in the next.
+        self.wake = (self.wake + Duration::from_micros(CLIENT_SLOT_US)).max(self.elapsed());
+        Ok(())
+    }
+
+    /// After a slot that began or ended far too late no server is blamed for silence: what a bot heard at its beginning
+    /// is old by its end, and what came meanwhile is yet to be read. The report calls such a run late.
+    fn forgive_if_late(&mut self) {
         if self.elapsed().saturating_sub(self.wake).as_millis() as u64 > STALL_MS {
-            // What a bot heard at the beginning of such a slot is old by its end.
             let now_ms = self.now_ms();
             let clients = self.bots.iter_mut().filter_map(|bot| bot.client.as_mut());
             clients.for_each(|client| client.forgive_silence(now_ms));
         }
-        // Slots that a long one ran over are left out; what was due in them goes in the next.
-        self.wake = (self.wake + Duration::from_micros(CLIENT_SLOT_US)).max(self.elapsed());
-        Ok(())
     }
 
     /// Lets every bot say goodbye and waits, briefly, until the server has closed.
@@ -362,7 +373,8 @@ impl Engine {
                 self.lost(number);
             }
             ClientEvent::ProtocolError(text) => {
-                self.tally.error(text);
+                let text = if self.bots[number].is_inside() { text } else { explained(text) };
+                self.tally.error(text, self.elapsed());
                 self.lost(number);
             }
             ClientEvent::Unreachable(door) => self.tally.unreachable(door),
@@ -375,7 +387,7 @@ impl Engine {
         let land = self.lands.get(welcome.seed, welcome.island);
         let bot = &mut self.bots[number];
         bot.walker.set_speed(welcome.walk_mm_per_s);
-        bot.entered = Some(Entered { player, island: welcome.island, land });
+        bot.entered = Some(Entered { player, node: welcome.node, island: welcome.island, land });
         self.sight.entered(number, player);
         self.tally.entries += 1;
         self.inside += 1;

@@ -18,6 +18,10 @@ pub const OBSERVERS: u32 = 32;
 pub const JOIN_MS_MAX: u64 = 60_000;
 /// Seconds of the same load between the last entry and the measured window, unless told otherwise.
 pub const WARM_UP_S: u32 = 2;
+/// A swarm of which nobody got in gives up once the same protocol error ended this many attempts per bot.
+pub const SAME_ERRORS_PER_BOT_MAX: u64 = 3;
+/// A swarm of which nobody got in gives up when it has met nothing but protocol errors for this long.
+pub const ONLY_ERRORS_MS_MAX: u64 = 5_000;
 /// How long the first look at the target may take.
 pub const TARGET_CONNECT_MS_MAX: u64 = 3_000;
 /// How long bots that said goodbye wait for the server to close.

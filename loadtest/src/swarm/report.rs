@@ -53,13 +53,26 @@ pub struct LatencyMs {
     pub p99: f64,
     /// Largest.
     pub max: f64,
+    /// Sights that were timed; without any the others are 0 and mean nothing.
+    #[serde(skip)]
+    pub sights: u64,
 }
 
 impl LatencyMs {
     fn of(us: &Histogram<u64>) -> Self {
         let ms = |us: u64| us as f64 / 1_000.0;
         let at = |q| ms(us.value_at_quantile(q));
-        Self { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: ms(us.max()) }
+        Self { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: ms(us.max()), sights: us.len() }
+    }
+}
+
+impl fmt::Display for LatencyMs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { p50, p95, p99, max, sights } = self;
+        if *sights == 0 {
+            return f.write_str("–");
+        }
+        write!(f, "p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms, max {max:.1} ms")
     }
 }
 
@@ -104,7 +117,7 @@ impl ServerCpu {
 }
 
 /// The result of a swarm. Traffic, latencies, lateness and CPU are those of the window; disconnects, errors and
-/// refusals those of the whole run; connected, islands, chunks and what is seen are taken at the window's end.
+/// refusals those of the whole run; connected, islands, chunks, nodes and what is seen are taken at the window's end.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// What the bots did.
@@ -137,6 +150,8 @@ pub struct Report {
     pub islands: usize,
     /// Chunks that bots stood in.
     pub chunks: usize,
+    /// Nodes that let them in.
+    pub nodes: usize,
     /// Other players that each reading bot saw.
     pub seen_per_bot: SeenPerBot,
     /// Updates (one entity's position each) received.
@@ -203,6 +218,7 @@ impl Report {
         let tally = &engine.tally;
         let seen = |(bot, entered): (&Bot, &Entered)| bot.eyes.others(entered.player);
         let islands: BTreeSet<u32> = engine.bots_inside().map(|(_, entered)| entered.island).collect();
+        let nodes: BTreeSet<u32> = engine.bots_inside().map(|(_, entered)| entered.node).collect();
         let chunks: BTreeSet<_> =
             engine.bots_inside().filter_map(|(bot, e)| Some((e.island, bot.chunk()?))).collect();
         Self {
@@ -221,6 +237,7 @@ impl Report {
             never_readers: engine.never_readers(),
             islands: islands.len(),
             chunks: chunks.len(),
+            nodes: nodes.len(),
             seen_per_bot: SeenPerBot::of(engine.bots_inside().filter_map(seen).collect()),
             updates_received: updates,
             bytes_received: bytes,
@@ -250,7 +267,7 @@ impl Report {
             writeln!(f, "  refused      {count} × {reason}")?;
         }
         if self.unreachable > 0 {
-            writeln!(f, "  unanswered   {} connections", self.unreachable)?;
+            writeln!(f, "  unanswered   {}", counted(self.unreachable, "connection"))?;
         }
         for text in &self.error_texts {
             writeln!(f, "  error        {text}")?;
@@ -268,40 +285,43 @@ impl Report {
     }
 }
 
+/// A count with its noun, which is in the plural unless there is one.
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "swarm: {} of {} bots in, {}", self.connected, self.bots, self.behaviour)?;
         writeln!(f, "  window       {:.2} s, after {:.1} s of joining", self.seconds, self.join_s)?;
-        writeln!(
-            f,
-            "  sessions     {} lost ({} more of {} never-readers), {} protocol errors, {} corrections",
-            self.disconnects,
-            self.never_reader_disconnects,
-            self.never_readers,
-            self.errors,
-            self.corrections
-        )?;
+        write!(f, "  sessions     {} lost", self.disconnects)?;
+        if self.never_readers > 0 {
+            let (lost, all) = (self.never_reader_disconnects, self.never_readers as u64);
+            write!(f, " ({lost} more of {})", counted(all, "never-reader"))?;
+        }
+        let errors = counted(self.errors, "protocol error");
+        writeln!(f, ", {errors}, {}", counted(self.corrections, "correction"))?;
         let SeenPerBot { min, p50 } = self.seen_per_bot;
-        writeln!(f, "  seen         {min} others at least, {p50} by the median bot")?;
-        writeln!(f, "  spread       {} islands, {} chunks", self.islands, self.chunks)?;
+        writeln!(f, "  seen         {} at least, {p50} by the median bot", counted(min as u64, "other"))?;
+        let spread = [(self.islands, "island"), (self.chunks, "chunk"), (self.nodes, "node")];
+        let spread = spread.map(|(count, what)| counted(count as u64, what));
+        writeln!(f, "  spread       {}", spread.join(", "))?;
         writeln!(
             f,
             "  received     {} updates, {} bytes, {:.2} bytes per update",
             self.updates_received, self.bytes_received, self.bytes_per_update
         )?;
-        for (what, ms) in [("move to see ", self.move_to_see_ms), ("  … far away", self.move_to_see_far_ms)]
-        {
-            let LatencyMs { p50, p95, p99, max } = ms;
-            writeln!(f, "  {what} p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms, max {max:.1} ms")?;
-        }
+        writeln!(f, "  move to see  near: {}", self.move_to_see_ms)?;
+        writeln!(f, "               far:  {}", self.move_to_see_far_ms)?;
+        let observers = counted(self.observers as u64, "observer");
         writeln!(
             f,
-            "  moves        {} sent, {} left out, {} seen by {} observers, {} unmatched",
-            self.moves_sent, self.moves_left_out, self.moves_seen, self.observers, self.moves_unmatched
+            "  moves        {} sent, {} left out, {} seen by {observers}, {} unmatched",
+            self.moves_sent, self.moves_left_out, self.moves_seen, self.moves_unmatched
         )?;
         writeln!(
             f,
-            "  CPU          {:.3} s = {:.3} cores of {:.2} busy",
+            "  swarm's CPU  {:.3} s = {:.3} cores of {:.2} busy",
             self.client_cpu_s, self.client_cpu_cores, self.machine_busy_cores
         )?;
         if let Some(ServerCpu { server_cpu_s, server_cpu_cores, server_us_per_client_tick }) = self.server {
@@ -320,6 +340,22 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!(
+            [0, 1, 2].map(|n| counted(n, "node")),
+            ["0 nodes", "1 node", "2 nodes"].map(str::to_owned)
+        );
+    }
+
+    #[test]
+    fn no_sights_are_not_soon_sights() {
+        let mut us = crate::swarm::sight::latencies();
+        assert_eq!(LatencyMs::of(&us).to_string(), "–");
+        us.saturating_record(0);
+        assert_eq!(LatencyMs::of(&us).to_string(), "p50 0.0 ms, p95 0.0 ms, p99 0.0 ms, max 0.0 ms");
+    }
 
     #[test]
     fn seen_is_counted_over_all_who_look() {

@@ -32,6 +32,11 @@ fn text(bytes: &[u8]) -> String {
 
 /// Runs against a world and returns the report.
 fn report(fault: Fault, args: &str) -> Value {
+    report_and_summary(fault, args).0
+}
+
+/// Runs against a world and returns the report, as JSON and as it is printed.
+fn report_and_summary(fault: Fault, args: &str) -> (Value, String) {
     let world = Running::start(fault);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("swarm.json");
@@ -39,7 +44,8 @@ fn report(fault: Fault, args: &str) -> Value {
     let output = run(&world.address.to_string(), &format!("{args} --json {path}"));
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     assert!(text(&output.stdout).starts_with("swarm: "), "{}", text(&output.stdout));
-    serde_json::from_slice(&std::fs::read(path).expect("the report was written")).expect("valid JSON")
+    let json = std::fs::read(path).expect("the report was written");
+    (serde_json::from_slice(&json).expect("valid JSON"), text(&output.stdout))
 }
 
 fn count(report: &Value, key: &str) -> u64 {
@@ -48,7 +54,8 @@ fn count(report: &Value, key: &str) -> u64 {
 
 #[test]
 fn twenty_bots_see_each_other_and_know_how_soon() {
-    let report = report(Fault::None, "--bots 20 --seconds 2 --behaviour crowd --observers 4 --warm-up 1");
+    let args = "--bots 20 --seconds 2 --behaviour crowd --observers 4 --warm-up 1";
+    let (report, summary) = report_and_summary(Fault::None, args);
     assert_eq!((count(&report, "bots"), count(&report, "connected")), (20, 20), "{report:#}");
     for none in ["errors", "disconnects", "never_reader_disconnects", "corrections"] {
         assert_eq!(count(&report, none), 0, "{none}: {report:#}");
@@ -56,6 +63,10 @@ fn twenty_bots_see_each_other_and_know_how_soon() {
     assert_eq!(report["seen_per_bot"]["min"], 19, "{report:#}");
     assert_eq!(report["seen_per_bot"]["p50"], 19, "{report:#}");
     assert_eq!((count(&report, "islands"), count(&report, "chunks")), (1, 1), "{report:#}");
+    assert_eq!(count(&report, "nodes"), 2, "{report:#}");
+    for line in ["spread       1 island, 1 chunk, 2 nodes\n", "move to see  near: p50 ", "   far:  –\n"] {
+        assert!(summary.contains(line), "{line}: {summary}");
+    }
     // 20 entities × 20 bots × 10 a second, give or take the ticks at the window's ends.
     let due = 4_000.0 * report["seconds"].as_f64().expect("seconds");
     let updates = count(&report, "updates_received") as f64;
@@ -72,10 +83,9 @@ fn twenty_bots_see_each_other_and_know_how_soon() {
 
 #[test]
 fn bots_that_never_read_are_seen_and_do_not_count_as_readers() {
-    let report = report(
-        Fault::None,
-        "--bots 20 --seconds 2 --behaviour crowd --observers 20 --never-read 50 --warm-up 0",
-    );
+    let args = "--bots 20 --seconds 2 --behaviour crowd --observers 20 --never-read 50 --warm-up 0";
+    let (report, summary) = report_and_summary(Fault::None, args);
+    assert!(summary.contains("sessions     0 lost (0 more of 10 never-readers), 0 protocol"), "{summary}");
     assert_eq!((count(&report, "never_readers"), count(&report, "observers")), (10, 10), "{report:#}");
     assert_eq!((count(&report, "connected"), count(&report, "disconnects")), (20, 0), "{report:#}");
     assert_eq!(report["seen_per_bot"]["min"], 19, "{report:#}");
@@ -91,6 +101,24 @@ fn bots_that_stand_still_stay_in() {
     let report = report(Fault::None, "--bots 5 --seconds 3 --behaviour still --warm-up 0");
     assert_eq!((count(&report, "connected"), count(&report, "moves_sent")), (5, 0), "{report:#}");
     assert_eq!(count(&report, "errors") + count(&report, "disconnects"), 0, "{report:#}");
+}
+
+#[test]
+fn the_summary_of_one_bot_has_no_plurals_and_no_figures_of_nothing() {
+    let (report, summary) =
+        report_and_summary(Fault::None, "--bots 1 --seconds 1 --behaviour still --warm-up 0");
+    for line in [
+        "sessions     0 lost, 0 protocol errors, 0 corrections\n",
+        "spread       1 island, 1 chunk, 1 node\n",
+        "move to see  near: –\n",
+        "seen by 1 observer,",
+        "swarm's CPU  ",
+    ] {
+        assert!(summary.contains(line), "{line}: {summary}");
+    }
+    let latency = report["move_to_see_far_ms"].as_object().expect("latencies");
+    assert_eq!(latency.keys().collect::<Vec<_>>(), ["max", "p50", "p95", "p99"], "{report:#}");
+    assert!(latency.values().all(|ms| ms == 0.0), "{report:#}");
 }
 
 #[test]
@@ -145,6 +173,35 @@ fn nobody_in_is_a_failure_with_its_reason() {
         "{}",
         text(&output.stderr)
     );
+}
+
+#[test]
+fn a_web_server_is_recognized_and_given_up_early() {
+    let world = Running::start(Fault::SpeaksHttp);
+    let output = run(&world.address.to_string(), "--bots 3 --seconds 1 --behaviour crowd");
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("no bot got in: protocol error: the answer is HTTP"), "{told}");
+    assert!(told.contains("the address after `join=`"), "{told}");
+    // Bots alone give up after eight attempts each.
+    for line in told.lines().filter(|line| line.contains("joining")) {
+        let errors = line.split("errors ").nth(1).and_then(|rest| rest.split(',').next());
+        let errors: u32 = errors.and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("{line}"));
+        assert!(errors <= 12, "{told}");
+    }
+}
+
+#[test]
+fn joining_lines_say_what_is_in_the_way() {
+    let world = Running::start(Fault::Refuses(RejectCode::StoreAway));
+    let args = "--bots 3 --seconds 1 --behaviour crowd";
+    let mut child = Ended(swarm(&world.address.to_string(), args).spawn().expect("the binary runs"));
+    let mut progress = BufReader::new(child.0.stderr.take().expect("stderr is piped")).lines();
+    let line = progress.find_map(|line| line.ok().filter(|line| line.contains(", refused ")));
+    let line = line.expect("the reason is told while it joins");
+    assert!(line.contains(" 0/3 in") && line.contains("see p99 –, "), "{line}");
+    let count = line.split(", refused ").nth(1).and_then(|rest| rest.strip_suffix(" × store_away"));
+    assert!(count.and_then(|n| n.parse().ok()).is_some_and(|n: u32| n >= 1), "{line}");
 }
 
 #[test]

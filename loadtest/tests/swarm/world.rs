@@ -33,6 +33,8 @@ pub(crate) enum Fault {
     None,
     /// Everybody is refused at the allocator.
     Refuses(RejectCode),
+    /// It is a web server.
+    SpeaksHttp,
     /// After this many ticks one player misses a frame of motion.
     LosesFrame(u64),
     /// After this many ticks one player's connection is closed.
@@ -170,6 +172,8 @@ impl World {
     fn hello(&mut self, player: &mut Player, hello: Hello) {
         if let Fault::Refuses(code) = self.fault {
             player.out.extend(code.frame());
+        } else if self.fault == Fault::SpeaksHttp {
+            player.out.extend(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
         } else if let Some(ticket) = hello.ticket {
             self.enter(player, String::from_utf8(ticket).expect("the ticket is the name"));
         } else {
@@ -197,7 +201,8 @@ impl World {
             protocol: 1,
             level: 0,
             features: Vec::new(),
-            node: 1,
+            // It passes for two nodes that take turns.
+            node: (self.entered % 2) as u32,
             player: number,
             epoch: 1,
             island: 1,

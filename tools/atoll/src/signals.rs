@@ -12,7 +12,8 @@ use crate::limits::SIGNAL_REPEAT;
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    hangup: Signal,
+    /// `None` where whoever started the process wants it to outlive its terminal (`nohup`).
+    hangup: Option<Signal>,
     last: Option<Instant>,
 }
 
@@ -22,7 +23,7 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup: if ignores_hangups() { None } else { Some(signal(SignalKind::hangup())?) },
             last: None,
         })
     }
@@ -34,7 +35,7 @@ impl Signals {
             let name = tokio::select! {
                 _ = self.interrupt.recv() => "Ctrl-C",
                 _ = self.terminate.recv() => "SIGTERM",
-                _ = self.hangup.recv() => "SIGHUP",
+                () = hung_up(self.hangup.as_mut()) => "SIGHUP",
             };
             if self.last.is_none_or(|last| last.elapsed() >= SIGNAL_REPEAT) {
                 self.last = Some(Instant::now());
@@ -42,4 +43,18 @@ impl Signals {
             }
         }
     }
+}
+
+async fn hung_up(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether SIGHUP is ignored in this process from its start.
+fn ignores_hangups() -> bool {
+    const SIGHUP_BIT: u64 = 1;
+    let status = procfs::process::Process::myself().and_then(|process| process.status());
+    status.is_ok_and(|status| status.sigign & SIGHUP_BIT != 0)
 }

@@ -19,8 +19,8 @@ const CHECKPOINT_ROUND_TICKS: u32 = 5;
 /// What a session has saved of its place.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Saved {
-    /// The place that the store has, or is being told.
-    place: Place,
+    /// The place that the store has, or is being told; `None` when that is another one, or nobody knows.
+    place: Option<Place>,
     /// World milliseconds of the last try.
     tried_ms: u64,
     /// The store has yet to answer.
@@ -28,10 +28,22 @@ pub(super) struct Saved {
 }
 
 impl Saved {
-    /// Nothing is to be saved until the player has moved from here.
-    pub(super) fn at(place: Place, now_ms: u64) -> Self {
+    /// Of a player who comes in where the store has it, or somewhere else.
+    pub(super) fn new(place: Option<Place>, now_ms: u64) -> Self {
         Self { place, tried_ms: now_ms, busy: false }
     }
+}
+
+/// Where a player was when it was last inside.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LastPlace {
+    pub island: IslandId,
+    pub place: Place,
+    pub heading: u8,
+    /// When it was there.
+    pub tick: Tick,
+    /// The store has it so; else it was seen there.
+    pub saved: bool,
 }
 
 /// Whose checkpoint.
@@ -55,16 +67,14 @@ impl NodeCore {
         }
         let conns = self.sessions.conns();
         let share = conns.div_ceil(CHECKPOINT_ROUND_TICKS).min(conns);
-        let first = self.sessions.next_saved;
         let mut saved = 0;
-        for nth in 0..share {
-            let conn = ConnId((first + nth) % conns);
-            if saved < CHECKPOINTS_PER_TICK_MAX && self.save_place(conn) {
-                saved += 1;
+        for _ in 0..share {
+            if saved == CHECKPOINTS_PER_TICK_MAX {
+                return;
             }
-        }
-        if conns > 0 {
-            self.sessions.next_saved = (first + share) % conns;
+            let conn = self.sessions.next_saved % conns;
+            self.sessions.next_saved = (conn + 1) % conns;
+            saved += usize::from(self.save_place(ConnId(conn)));
         }
     }
 
@@ -76,10 +86,10 @@ impl NodeCore {
         };
         let saved = &mut session.saved;
         let due = now_ms.saturating_sub(saved.tried_ms) >= CHECKPOINT_EVERY_MS && !saved.busy;
-        if !due || saved.place == session.place {
+        if !due || saved.place == Some(session.place) {
             return false;
         }
-        *saved = Saved { place: session.place, tried_ms: now_ms, busy: true };
+        *saved = Saved { place: Some(session.place), tried_ms: now_ms, busy: true };
         // A few seconds more or less: what is lost with the store's memory is walked again.
         self.commit_place(conn, Durability::Accepted);
         true
@@ -126,8 +136,8 @@ impl NodeCore {
                 // Another node has the player.
                 self.end(checkpoint.conn, Some(RejectCode::Replaced));
             }
-            // Not written, or nobody knows: the next one is due at its time, if only by having moved.
-            _ => session.saved.place = Place { x: i32::MIN, y: i32::MIN },
+            // Not written, or nobody knows: it is made again when the next one is due.
+            _ => session.saved.place = None,
         }
     }
 }

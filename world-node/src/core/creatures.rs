@@ -125,7 +125,9 @@ impl NodeCore {
             }
             (Role::Mine(_), None) => self.drop_creature(island, index, nth, Role::Unowned(now)),
             (Role::Releasing(to, ..), Some(winner)) if winner != to && winner == me => {
-                self.drop_creature(island, index, nth, Role::Unowned(now));
+                // Picked again, in an epoch that is newer than any in which it was given away.
+                let epoch = Epoch(chunk.claim.epoch as u32);
+                self.adopt_creature(island, index, nth, epoch, creature.state);
             }
             (Role::Releasing(to, ..), Some(winner)) if winner != to => {
                 self.say_release(island, index, nth, winner);

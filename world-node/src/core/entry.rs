@@ -1,12 +1,12 @@
 //! Entry: `Hello`, ticket, the commit that takes the session, and the paced way into the world.
 
 use super::NodeCore;
-use super::checkpoints::Saved;
+use super::checkpoints::{LastPlace, Saved};
 use super::ports::Standing;
 use super::session::{Session, Stage};
 use super::store::Ask;
 use chunk_sync::blocks::{EntityKind, WIRE_LEVEL};
-use chunk_sync::ids::{ConnId, EntityId, Epoch, IslandId, PlayerId, Source};
+use chunk_sync::ids::{ConnId, EntityId, Epoch, PlayerId, Source};
 use chunk_sync::interest::Interest;
 use chunk_sync::limits::*;
 use chunk_sync::mesh_wire::{Direct, Topic};
@@ -19,6 +19,7 @@ use chunk_sync::store::{CommitOutcome, EpochStep, PartitionKey, Refusal, StoreAn
 use chunk_sync::sync::Who;
 use chunk_sync::terrain::LANDING;
 use chunk_sync::ticket::{Ticket, TicketError};
+use chunk_sync::time::Tick;
 use chunk_sync::wire::{FEATURE_LAND, Hello, RejectCode, Welcome, control, control_frame, kind};
 
 /// How often a session's commit is tried again when another changed the partition in between.
@@ -78,7 +79,13 @@ impl NodeCore {
         session.epoch = Epoch(epoch as u32);
         let number = session.ticket_number;
         let place = view.doc(DOC_PLACE).and_then(|doc| decode::<PlaceRecord>(doc));
-        session.last = place.map(|p| (p.island, Place { x: p.x, y: p.y }, p.heading));
+        session.last = place.map(|p| LastPlace {
+            island: p.island,
+            place: Place { x: p.x, y: p.y },
+            heading: p.heading,
+            tick: p.tick,
+            saved: true,
+        });
         let record = SessionRecord {
             source: self.config.source,
             epoch: session.epoch,
@@ -121,10 +128,9 @@ impl NodeCore {
         match answer {
             StoreAnswer::Committed(CommitOutcome::Done { .. }) => {
                 session.stage = Stage::Waiting;
-                let (epoch, at) = (session.epoch, session.island);
-                if let Some((place, heading)) = self.seen_before(player, epoch, at) {
-                    let last = Some((self.islands[at].id, place, heading));
-                    self.sessions.get_mut(conn).into_iter().for_each(|session| session.last = last);
+                let (epoch, at, saved) = (session.epoch, session.island, session.last);
+                if let Some(seen) = self.seen_before(player, epoch, at, saved.map(|last| last.tick)) {
+                    self.sessions.get_mut(conn).into_iter().for_each(|session| session.last = Some(seen));
                 }
                 if let Some(older) = older {
                     // It hears on its direct topic who has the player now; the roster says it again.
@@ -154,24 +160,38 @@ impl NodeCore {
         }
     }
 
-    /// Where a player is, or was seen last, whose session before the one of `epoch` has yet to leave: newer than any
-    /// checkpoint of it.
-    fn seen_before(&self, player: PlayerId, epoch: Epoch, island: usize) -> Option<(Place, u8)> {
+    /// Where a player is whose session before the one of `epoch` has yet to leave, if that is known and newer than its
+    /// checkpoint of tick `saved`: this node's own session, or a ghost whose poses are being followed.
+    fn seen_before(
+        &self,
+        player: PlayerId,
+        epoch: Epoch,
+        island: usize,
+        saved: Option<Tick>,
+    ) -> Option<LastPlace> {
         let before = Epoch(epoch.0.checked_sub(1)?);
+        let seen = |place, heading| LastPlace {
+            island: self.islands[island].id,
+            place,
+            heading,
+            tick: self.now,
+            saved: false,
+        };
         let here = self.sessions.of_player(player).and_then(|conn| self.sessions.get(conn));
         if let Some(session) =
             here.filter(|s| (s.stage, s.epoch, s.island) == (Stage::Inside, before, island))
         {
-            return Some((session.place, session.heading));
+            return Some(seen(session.place, session.heading));
         }
-        let chunks = &self.islands[island].chunks;
-        chunks.iter().flat_map(|chunk| chunk.ghosts.iter().map(move |ghost| (chunk.pos, ghost))).find_map(
-            |(pos, ghost)| {
-                let mut listed = ghost.slots().iter();
-                let found = listed.find(|(_, who, _)| (who.entity, who.epoch) == (player.into(), before));
-                found.map(|(.., pose)| (pose.place(pos), pose.heading()))
-            },
-        )
+        let is_newer = |tick: u16| saved.is_none_or(|saved| (tick.wrapping_sub(saved.wire()) as i16) > 0);
+        let chunks = self.islands[island].chunks.iter();
+        let mut ghosts = chunks.flat_map(|chunk| chunk.ghosts.iter().map(move |ghost| (chunk.pos, ghost)));
+        ghosts.find_map(|(pos, ghost)| {
+            let mut listed = ghost.slots().iter();
+            let (.., pose) = listed.find(|(_, who, _)| (who.entity, who.epoch) == (player.into(), before))?;
+            let fresh = ghost.follows_poses().is_some_and(is_newer);
+            fresh.then(|| seen(pose.place(pos), pose.heading()))
+        })
     }
 
     /// Phase 4: as many of the waiting as a tick may let in.
@@ -188,7 +208,7 @@ impl NodeCore {
     fn enter_world(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(conn).filter(|s| s.stage == Stage::Waiting) else { return };
         let (last, at) = (session.last, session.island);
-        let (place, heading) = self.entry_place(at, last);
+        let (place, heading, is_saved) = self.entry_place(at, last);
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let Some(index) = place.chunk().index() else { return };
         let who = Who {
@@ -206,7 +226,7 @@ impl NodeCore {
         session.stage = Stage::Inside;
         (session.place, session.chunk, session.slot) = (place, index, slot);
         session.heading = heading;
-        session.saved = Saved::at(place, self.now_ms);
+        session.saved = Saved::new(is_saved.then_some(place), self.now_ms);
         session.interest = Interest::at(place);
         session.credit_ms = self.now_ms;
         // Who waited to be let in had nothing to say; its silence counts from now on.
@@ -219,13 +239,13 @@ impl NodeCore {
         self.welcome(conn);
     }
 
-    /// Where a player stands when it comes in: where it was last if that was on this island and can be stood on, else
-    /// at the landing. Its heading goes with it.
-    fn entry_place(&mut self, island: usize, last: Option<(IslandId, Place, u8)>) -> (Place, u8) {
-        let last = last.filter(|(id, ..)| *id == self.islands[island].id);
-        match last.filter(|(_, place, _)| self.islands[island].tile(*place).is_walkable()) {
-            Some((_, place, heading)) => (place, heading),
-            None => (landing_place(&mut self.random), 0),
+    /// Where a player stands when it comes in, where it looks, and whether the store has it so: where it was last if
+    /// that was on this island and can be stood on, else at the landing.
+    fn entry_place(&mut self, island: usize, last: Option<LastPlace>) -> (Place, u8, bool) {
+        let last = last.filter(|last| last.island == self.islands[island].id);
+        match last.filter(|last| self.islands[island].tile(last.place).is_walkable()) {
+            Some(last) => (last.place, last.heading, last.saved),
+            None => (landing_place(&mut self.random), 0, false),
         }
     }
 

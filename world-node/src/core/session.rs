@@ -1,9 +1,9 @@
 //! Sessions of this node: one per connection that said `Hello`, from the ticket to the last byte.
 
 use super::NodeCore;
-use super::checkpoints::Saved;
+use super::checkpoints::{LastPlace, Saved};
 use super::island::Island;
-use chunk_sync::ids::{ConnId, Epoch, IslandId, PlayerId};
+use chunk_sync::ids::{ConnId, Epoch, PlayerId};
 use chunk_sync::interest::Interest;
 use chunk_sync::limits::{
     CLIENT_FRAMES_PER_TICK_MAX, CLIENT_FRAMES_SAVED_PER_TICK, SILENT_MS_MAX, TICK_MS, WALK_SAVED_MS_MAX,
@@ -57,8 +57,8 @@ pub(super) struct Session {
     /// The view that the client was told; `None` while it needs everything.
     pub told: Option<Interest>,
     pub skipping: bool,
-    /// Where the player was when it was last inside, if the store knew.
-    pub last: Option<(IslandId, Place, u8)>,
+    /// Where the player was when it was last inside, if that is known.
+    pub last: Option<LastPlace>,
     pub saved: Saved,
     framer: Framer,
     /// World milliseconds of the client's last whole frame, or of its entry.

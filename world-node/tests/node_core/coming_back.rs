@@ -127,6 +127,34 @@ fn who_enters_again_before_the_older_session_has_left_stands_where_that_one_is()
 }
 
 #[test]
+fn a_ghost_that_is_followed_no_longer_says_nothing_about_where_its_player_is() {
+    let mut town = Town::new(2);
+    town.enter(0, 1, 1);
+    town.enter(1, 9, 9);
+    town.run(5);
+    // The other node stops hearing of it, the player walks on, and leaves.
+    town.deaf = Some(1);
+    let spot = walk_north(&mut town, 0, 1, 60);
+    town.send(0, 1, &frame(kind::BYE, b""));
+    town.run(2);
+    assert_eq!(saved(&mut town, 1), Some(spot));
+    town.send(1, 9, &frame(kind::PING, b""));
+    town.enter(1, 2, 1);
+    town.run(5);
+    assert_eq!(town.place(1, 2), spot);
+}
+
+#[test]
+fn who_comes_in_where_the_store_does_not_have_it_is_saved_there() {
+    let mut town = Town::new(1);
+    town.enter(0, 1, 1);
+    town.run(5);
+    let place = town.place(0, 1);
+    town.run(SAVED_TICKS);
+    assert_eq!(saved(&mut town, 1), Some(place), "a newcomer that never walks");
+}
+
+#[test]
 fn a_place_in_water_or_on_another_island_is_the_landing() {
     let mut town = Town::new(1);
     for (n, island, x) in [(1, ISLAND, 5), (2, IslandId(9), 34_900), (3, ISLAND, -70_000)] {

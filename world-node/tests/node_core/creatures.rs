@@ -2,7 +2,7 @@
 
 use crate::town::{ISLAND, Town};
 use chunk_sync::ids::EntityId;
-use chunk_sync::limits::CREATURES_PER_CHUNK;
+use chunk_sync::limits::{CREATURES_PER_CHUNK, NODE_LEASE_MS, TICK_MS};
 use chunk_sync::terrain::Terrain;
 use chunk_sync::wire::{frame, kind};
 use std::collections::BTreeSet;
@@ -40,6 +40,36 @@ fn a_creature_that_changes_hands_is_never_out_of_sight() {
         assert_eq!(creatures_seen(&town, 0, 1), all);
     }
     assert!(released(&town) > before, "they came back");
+}
+
+#[test]
+fn a_creature_whose_next_owner_dies_is_taken_back_without_a_gap() {
+    let mut town = Town::new(2);
+    town.enter(0, 1, 1);
+    town.run(60);
+    let all = creatures_seen(&town, 0, 1);
+    assert_eq!(all.len(), 9 * CREATURES_PER_CHUNK);
+    // The other node claims the same chunks and dies in the moment in which creatures are given to it.
+    town.enter(1, 2, 2);
+    let released = |town: &Town| town.nodes[0].core.counters().released;
+    let mut ticks = 0;
+    loop {
+        town.now_ms += TICK_MS;
+        town.tick(0);
+        if released(&town) > 0 {
+            break;
+        }
+        town.tick(1);
+        ticks += 1;
+        assert!(ticks < 100, "nothing is given away");
+    }
+    drop(town.nodes.remove(1));
+    for _ in 0..(NODE_LEASE_MS / TICK_MS + 150) {
+        town.send(0, 1, &frame(kind::PING, b""));
+        town.run(1);
+        assert_eq!(creatures_seen(&town, 0, 1), all);
+    }
+    assert_eq!(town.nodes[0].core.counters().takeovers, 1);
 }
 
 #[test]

@@ -133,6 +133,8 @@ pub(crate) struct Town {
     pub(crate) now_ms: u64,
     pub(crate) nodes: Vec<Node>,
     pub(crate) store: MemoryStore,
+    /// A node that hears nothing of the others, by place in the list.
+    pub(crate) deaf: Option<usize>,
     tickets: u64,
 }
 
@@ -150,7 +152,8 @@ pub(crate) const ISLAND: IslandId = IslandId(1);
 impl Town {
     /// `count` nodes that serve one island, up and knowing each other.
     pub(crate) fn new(count: u32) -> Self {
-        let mut town = Self { now_ms: 1_000_000, nodes: Vec::new(), store: MemoryStore::new(0), tickets: 0 };
+        let mut town =
+            Self { now_ms: 1_000_000, nodes: Vec::new(), store: MemoryStore::new(0), deaf: None, tickets: 0 };
         let plan = PlanRecord {
             number: 1,
             islands: vec![IslandRecord {
@@ -285,7 +288,10 @@ impl Town {
                 MeshCommand::Subscribe(topic) => drop(node.subscribed.insert(topic.to_vec())),
                 MeshCommand::Unsubscribe(topic) => drop(node.subscribed.remove(&topic[..])),
                 MeshCommand::Publish(topic, body) => {
-                    for other in &mut self.nodes {
+                    for (number, other) in self.nodes.iter_mut().enumerate() {
+                        if self.deaf == Some(number) {
+                            continue;
+                        }
                         if other.connected.contains(&from) && other.subscribed.contains(&topic[..]) {
                             other.inbox.push((from, topic.to_vec(), body.clone()));
                         }

@@ -169,11 +169,14 @@ fn judge(error: &RedisError, commit: bool) -> (StoreFault, bool) {
     match error.code() {
         // The server said no and did nothing.
         Some("OOM") => return (StoreFault::Full, false),
-        Some("LOADING" | "BUSY" | "TRYAGAIN" | "NOREPLICAS" | "MISCONF" | "ASK" | "CLUSTERDOWN") => {
+        // What moved is found by the cluster's map; the server that says so is well.
+        Some(
+            "LOADING" | "BUSY" | "TRYAGAIN" | "NOREPLICAS" | "MISCONF" | "ASK" | "MOVED" | "CLUSTERDOWN",
+        ) => {
             return (StoreFault::Away, false);
         }
         // It is not, or no longer, a server that takes commits: ask the address again.
-        Some("READONLY" | "MASTERDOWN" | "MOVED" | "NOAUTH") => {
+        Some("READONLY" | "MASTERDOWN" | "NOAUTH") => {
             return (StoreFault::Away, true);
         }
         Some(_) if error.to_string().contains("Function not found") => return (StoreFault::Away, true),

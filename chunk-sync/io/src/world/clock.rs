@@ -1,11 +1,14 @@
 //! The world's clock: this machine's monotonic clock, set by the store's and kept in step with it.
 //!
 //! The clocks of hosts drift apart by seconds in a week. A keeper compares with the store now and then and makes
-//! the world's clock run a little faster or slower until they agree. It never jumps and never goes back: ticks are
-//! numbers of this clock.
+//! the world's clock run a little faster or slower until they agree. It never goes back: ticks are numbers of this
+//! clock. It steps forward only when it is so far behind that the host must have stood still; the node then finds
+//! itself late, as after any pause.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+
+use chunk_sync::limits::PAUSE_MS_MAX;
 
 use super::{Reading, WorldError, read_clock};
 use crate::store::StoreHandle;
@@ -16,6 +19,8 @@ const SLEW_PPM_MAX: i64 = 10_000;
 const COMPARE_EVERY: Duration = Duration::from_secs(10);
 /// A difference that is told to operators: nodes that are further apart drop each other's frames.
 const APART_MS_MAX: i64 = 1_000;
+/// A clock that is further behind steps forward: its host stood still, clock and all.
+const BEHIND_US_MAX: i64 = PAUSE_MS_MAX as i64 * 1_000;
 
 /// The world's clock: milliseconds since the world began. Copies are the same clock.
 #[derive(Clone, Debug)]
@@ -28,17 +33,24 @@ pub struct WorldClock {
 struct Line {
     from: Instant,
     from_us: u64,
-    /// Parts per million by which it is faster than this machine's clock.
+    /// Parts per million by which it is faster than this machine's clock, for so long; then it keeps pace.
     ppm: i64,
+    bends: Duration,
 }
 
 impl Line {
     fn at(&self, instant: Instant) -> u64 {
-        let elapsed_us = instant.saturating_duration_since(self.from).as_micros() as i64;
-        self.from_us + (elapsed_us + elapsed_us * self.ppm / 1_000_000) as u64
+        let elapsed = instant.saturating_duration_since(self.from);
+        let bent_us = elapsed.min(self.bends).as_micros() as i64;
+        self.from_us + (elapsed.as_micros() as i64 + bent_us * self.ppm / 1_000_000) as u64
     }
 
     fn instant_at(&self, world_us: u64) -> Instant {
+        let bent = self.from + self.bends;
+        let bent_us = self.at(bent);
+        if world_us > bent_us {
+            return bent + Duration::from_micros(world_us - bent_us);
+        }
         let ahead_us = i128::from(world_us.saturating_sub(self.from_us));
         let rate = i128::from(1_000_000 + self.ppm);
         // Rounded up: at that instant the clock shows this time, not a moment less.
@@ -46,19 +58,27 @@ impl Line {
         self.from + Duration::from_micros(u64::try_from(elapsed_us).unwrap_or(0))
     }
 
-    /// The line from `now` on that is right after `within`, if the slew allows it.
+    /// The line from `now` on that is right after `within`, if the slew allows it; then it goes straight on.
     fn bent(&self, now: Instant, error_us: i64, within: Duration) -> Line {
+        if error_us > BEHIND_US_MAX {
+            return Line {
+                from: now,
+                from_us: self.at(now) + error_us as u64,
+                ppm: 0,
+                bends: Duration::ZERO,
+            };
+        }
         let within_us = i64::try_from(within.as_micros()).unwrap_or(i64::MAX).max(1);
         let ppm = i128::from(error_us) * 1_000_000 / i128::from(within_us);
         let ppm = ppm.clamp(-i128::from(SLEW_PPM_MAX), i128::from(SLEW_PPM_MAX)) as i64;
-        Line { from: now, from_us: self.at(now), ppm }
+        Line { from: now, from_us: self.at(now), ppm, bends: within }
     }
 }
 
 impl WorldClock {
     /// A clock that shows `world_ms` at the moment `at`.
     pub fn new(world_ms: u64, at: Instant) -> Self {
-        let line = Line { from: at, from_us: world_ms * 1_000, ppm: 0 };
+        let line = Line { from: at, from_us: world_ms * 1_000, ppm: 0, bends: Duration::ZERO };
         Self { line: Arc::new(RwLock::new(line)) }
     }
 
@@ -166,6 +186,32 @@ mod tests {
     }
 
     #[test]
+    fn a_store_that_is_away_stops_no_clock_from_keeping_pace() {
+        let at = Instant::now();
+        let clock = WorldClock::new(1_000_000, at);
+        clock.steer(1_000_100, &Reading { store_ms: 1_000_100, at, way: Duration::from_millis(1) });
+        let line = clock.line();
+        assert!(line.ppm > 9_000);
+        // Nobody compares for ten minutes.
+        let later = line.from + Duration::from_secs(600);
+        let gained_us = line.at(later) - line.from_us - 600_000_000;
+        assert!((95_000..=101_000).contains(&gained_us), "{gained_us}");
+        let due = line.instant_at(line.at(later) + 5_000);
+        assert_eq!(due, later + Duration::from_millis(5));
+    }
+
+    #[test]
+    fn a_clock_that_stood_still_with_its_host_steps_forward_and_never_back() {
+        let at = Instant::now();
+        let clock = WorldClock::new(1_000_000, at);
+        clock.steer(1_006_000, &Reading { store_ms: 1_006_000, at, way: Duration::from_millis(1) });
+        let now_us = clock.line().from_us;
+        assert!(now_us >= 1_006_000_000, "{now_us}");
+        clock.steer(1_000_000, &Reading { store_ms: 1_000_000, at, way: Duration::from_millis(1) });
+        assert!(clock.line().from_us >= now_us && clock.line().ppm < 0);
+    }
+
+    #[test]
     fn what_may_be_the_way_alone_changes_nothing() {
         let at = Instant::now();
         let clock = WorldClock::new(1_000_000, at);
@@ -177,10 +223,10 @@ mod tests {
     proptest! {
         #[test]
         fn it_never_goes_back_and_never_races(
-            steps in proptest::collection::vec((0u64..20_000, -100_000_000i64..100_000_000), 1..40),
+            steps in proptest::collection::vec((0u64..20_000, -100_000_000i64..BEHIND_US_MAX), 1..40),
         ) {
             let at = Instant::now();
-            let mut line = Line { from: at, from_us: 5_000_000, ppm: 0 };
+            let mut line = Line { from: at, from_us: 5_000_000, ppm: 0, bends: Duration::ZERO };
             let (mut now, mut shown) = (at, line.at(at));
             for (wait_ms, error_us) in steps {
                 let before = (now, shown);

@@ -86,7 +86,7 @@ async fn a_server_that_hangs_costs_one_wait_and_is_found_again() {
     let server = RedisServer::start();
     let options = StoreOptions { call_wait_ms: 200, ..StoreOptions::default() };
     let store = StoreHandle::open_with(&server.url(), options).await.unwrap();
-    assert!(done(&store.call(put(1)).await));
+    assert!(done(&answered(&store, put(1)).await));
     server.signal("STOP");
     let asked = Instant::now();
     assert_eq!(store.call(put(2)).await, StoreAnswer::Failed(StoreFault::TimedOut));

@@ -162,6 +162,8 @@ impl RedisStore {
                 Some(values) => values,
                 None => pipeline.query_async(&mut link.reads).await.map_err(|error| {
                     tracing::warn!(%error, "redis store: an ops query failed");
+                    let first = shards.first().and_then(|shard| self.links(*shard));
+                    first.inspect(|links| links.suspect(link.number));
                     self.suspect_map();
                     StoreFault::Away
                 })?,

@@ -1,5 +1,7 @@
 //! What a Redis server says of itself, and whether it can do what is asked of it.
 
+use std::collections::BTreeMap;
+
 use chunk_sync::store::Durability;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
@@ -24,8 +26,8 @@ pub(super) struct Server {
     version: (u32, u32),
     /// Whether it keeps a log on disk.
     log: bool,
-    /// Whether it answers only after that log is on disk. `None` when it doesn't tell.
-    always: Option<bool>,
+    /// When that log is on disk.
+    synced: Synced,
     evicts: bool,
 }
 
@@ -40,22 +42,61 @@ pub(super) enum Confirm {
     Disks(u8),
 }
 
+/// When a server's log reaches its disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Synced {
+    /// Before it answers.
+    Always,
+    /// Before it answers, but not while it rewrites the log.
+    NotWhileRewriting,
+    /// Some time later.
+    Later,
+    /// Whenever the system likes.
+    Never,
+    /// It doesn't say.
+    #[default]
+    Unknown,
+}
+
+impl Synced {
+    fn read(settings: &BTreeMap<String, String>) -> Self {
+        let is = |name: &str, value: &str| settings.get(name).is_some_and(|set| set == value);
+        match settings.get("appendfsync").map(String::as_str) {
+            Some("always") if is("no-appendfsync-on-rewrite", "yes") => Synced::NotWhileRewriting,
+            Some("always") => Synced::Always,
+            Some("no") => Synced::Never,
+            Some(_) => Synced::Later,
+            None => Synced::Unknown,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Synced::Always => "always",
+            Synced::NotWhileRewriting => "always, but no-appendfsync-on-rewrite yes",
+            Synced::Later => "not always",
+            Synced::Never => "no",
+            Synced::Unknown => "unknown",
+        }
+    }
+}
+
 impl Server {
     /// Asks a server.
     pub(super) async fn ask(connection: &mut MultiplexedConnection) -> Result<Self, RedisError> {
         let info: String = redis::cmd("INFO").query_async(connection).await?;
         let mut config = redis::cmd("CONFIG");
-        config.arg("GET").arg("appendfsync");
+        config.arg("GET").arg("appendfsync").arg("no-appendfsync-on-rewrite");
         // Hosted servers don't let everybody read their configuration.
-        let always = match config.query_async::<Vec<String>>(connection).await {
-            Ok(pair) => pair.get(1).map(|value| value == "always"),
+        let synced = match config.query_async::<BTreeMap<String, String>>(connection).await {
+            Ok(settings) => Synced::read(&settings),
             Err(error) if error.is_io_error() => return Err(error),
-            Err(_) => None,
+            Err(_) => Synced::Unknown,
         };
-        Ok(Self::read(&info, always))
+        Ok(Self::read(&info, synced))
     }
 
-    fn read(info: &str, always: Option<bool>) -> Self {
+    fn read(info: &str, synced: Synced) -> Self {
         let field = |name: &str| {
             info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or("")
         };
@@ -68,17 +109,18 @@ impl Server {
             replicas: u32::try_from(online.count()).unwrap_or(u32::MAX),
             version: (version.next().unwrap_or(0), version.next().unwrap_or(0)),
             log: field("aof_enabled") == "1",
-            always,
+            synced,
             evicts: !matches!(field("maxmemory_policy"), "noeviction" | ""),
         }
     }
 
     fn answers_from_disk(&self) -> bool {
-        self.log && self.always == Some(true)
+        self.log && self.synced == Synced::Always
     }
 
     fn tells_of_its_disk(&self) -> bool {
-        self.log && self.version >= WAITAOF_SINCE
+        // One that never syncs would be waited for in vain.
+        self.log && self.synced != Synced::Never && self.version >= WAITAOF_SINCE
     }
 
     /// Whether it can do what is asked; else why not, and what to do about it.
@@ -95,13 +137,9 @@ impl Server {
             return Err(format!(
                 "durability=persisted is asked, which this server (Redis {major}.{minor}, appendonly {}, \
                  appendfsync {}) can't keep: set appendonly yes and appendfsync always (from Redis 7.2 on, \
-                 appendonly yes alone will do), or ask for less with ?durability=accepted",
+                 appendonly yes with appendfsync everysec will do), or ask for less with ?durability=accepted",
                 if self.log { "yes" } else { "no" },
-                match self.always {
-                    Some(true) => "always",
-                    Some(false) => "not always",
-                    None => "unknown",
-                },
+                self.synced.name(),
             ));
         }
         Ok(())
@@ -157,11 +195,13 @@ mod tests {
     #[test]
     fn what_a_server_cannot_keep_is_refused_and_says_why() {
         let asked = |replicas, durability| Asked { replicas, durability };
-        let always = Server::read(INFO, Some(true));
-        let sometimes = Server::read(INFO, Some(false));
-        let newer = Server::read(&INFO.replace("7.0.15", "7.2.0"), None);
-        let forgetful = Server::read(&INFO.replace("aof_enabled:1", "aof_enabled:0"), Some(true));
-        let replica = Server::read(&INFO.replace("role:master", "role:slave"), Some(true));
+        let always = Server::read(INFO, Synced::Always);
+        let sometimes = Server::read(INFO, Synced::Later);
+        let newer = Server::read(&INFO.replace("7.0.15", "7.2.0"), Synced::Unknown);
+        let forgetful = Server::read(&INFO.replace("aof_enabled:1", "aof_enabled:0"), Synced::Always);
+        let rewriting = Server::read(INFO, Synced::NotWhileRewriting);
+        let never = Server::read(&INFO.replace("7.0.15", "7.2.0"), Synced::Never);
+        let replica = Server::read(&INFO.replace("role:master", "role:slave"), Synced::Always);
         for (server, replicas, durability, fine) in [
             (&always, 1, Durability::Persisted, true),
             (&always, 2, Durability::Persisted, false),
@@ -169,6 +209,8 @@ mod tests {
             (&sometimes, 1, Durability::Replicated, true),
             (&sometimes, 0, Durability::Accepted, true),
             (&newer, 1, Durability::Persisted, true),
+            (&rewriting, 0, Durability::Persisted, false),
+            (&never, 0, Durability::Persisted, false),
             (&forgetful, 0, Durability::Persisted, false),
             (&forgetful, 0, Durability::Accepted, true),
             (&replica, 0, Durability::Accepted, false),
@@ -180,9 +222,22 @@ mod tests {
     }
 
     #[test]
+    fn settings_are_read() {
+        let settings = |fsync: &str, rewrite: &str| {
+            let pairs = [("appendfsync", fsync), ("no-appendfsync-on-rewrite", rewrite)];
+            Synced::read(&pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
+        };
+        assert_eq!(settings("always", "no"), Synced::Always);
+        assert_eq!(settings("always", "yes"), Synced::NotWhileRewriting);
+        assert_eq!(settings("everysec", "no"), Synced::Later);
+        assert_eq!(settings("no", "no"), Synced::Never);
+        assert_eq!(Synced::read(&BTreeMap::new()), Synced::Unknown);
+    }
+
+    #[test]
     fn what_follows_a_commit_is_what_it_needs_and_no_more() {
-        let always = Server::read(INFO, Some(true));
-        let newer = Server::read(&INFO.replace("7.0.15", "8.0.1"), Some(false));
+        let always = Server::read(INFO, Synced::Always);
+        let newer = Server::read(&INFO.replace("7.0.15", "8.0.1"), Synced::Later);
         let asked = |replicas| Asked { replicas, durability: Durability::Persisted };
         use Durability::{Accepted, Persisted, Replicated};
         for (server, replicas, durability, confirm) in [
