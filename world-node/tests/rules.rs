@@ -9,6 +9,8 @@ mod rules {
     mod documents;
     mod hostile;
     mod process;
+    mod resends;
+    mod reused;
     mod store;
     mod stories;
     mod town;

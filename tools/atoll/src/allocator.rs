@@ -84,9 +84,10 @@ impl Process for Allocator {
         }
         if let Some(storage) = self.storage.take() {
             storage.close().await;
+            // What never got so far has nothing to say of its end.
+            tracing::info!("closed");
         }
         self.admin = None;
-        tracing::info!("closed");
     }
 }
 

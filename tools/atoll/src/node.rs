@@ -82,9 +82,10 @@ impl Process for Node {
         self.seen.nodes.close().await;
         if let Some(storage) = self.storage.take() {
             storage.close().await;
+            // What never got so far has nothing to say of its end.
+            tracing::info!("closed");
         }
         self.admin = None;
-        tracing::info!("closed");
     }
 }
 

@@ -13,7 +13,7 @@ use super::documents::Right;
 use super::effects::{Draft, Effects, Holder};
 use super::items::{ItemKind, Items};
 use super::limits::COUNT_MAX;
-use super::names::{ActId, Partition, TransferId};
+use super::names::{ActId, Partition, Sender, TransferId};
 use super::recipes::Recipe;
 use super::reject::RuleReject;
 use super::site::{Site, TilePos};
@@ -25,16 +25,18 @@ use chunk_sync::place::{ChunkPos, Place};
 use chunk_sync::time::Tick;
 use serde::{Deserialize, Serialize};
 
-/// Who acts, where and when; filled in by the node, never by the client, but for the number of the act.
+/// Who acts, where and when; filled in by the node, never by the client, but for what the act's name says besides its
+/// player: epoch and island of the first ask, and the number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Actor {
     /// The player.
     pub player: PlayerId,
     /// Epoch of the session.
     pub epoch: Epoch,
-    /// The act; the same on every resend, also after a resume under a newer epoch.
+    /// The act, of the same player; the same on every resend, also after a resume under a newer epoch or on another
+    /// island.
     pub act: ActId,
-    /// The island.
+    /// The island where the player is now.
     pub island: IslandId,
     /// Where the player stands.
     pub place: Place,
@@ -42,7 +44,7 @@ pub struct Actor {
     pub tick: Tick,
 }
 
-/// What a player wants to do. Chunks, tiles and places are of the actor's island.
+/// What a player wants to do. Chunks, tiles and places are of the act's island.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
@@ -165,24 +167,31 @@ impl Actor {
         Partition::Player(self.player)
     }
 
-    /// A chunk of the actor's island.
+    /// A chunk of the act's island.
     fn chunk(&self, chunk: ChunkPos) -> Partition {
-        Partition::Chunk(self.island, chunk)
+        Partition::Chunk(self.act.island, chunk)
+    }
+
+    /// Whether the actor is where the act was asked for first.
+    fn is_there(&self) -> bool {
+        self.island == self.act.island
     }
 
     fn site(&self, kind: StructureKind, place: TilePos, turned: bool, claims: &[ChunkPos]) -> Site {
-        Site::new(self.act, kind, self.island, place, turned, claims)
+        Site::new(self.act, kind, self.act.island, place, turned, claims)
     }
 }
 
-/// The partition that an act changes. It follows from the action alone, so a resend asks the same partition.
-pub fn home(actor: &Actor, action: &Action) -> Partition {
+/// The partition that an act changes and that remembers it. It follows from the act and the action alone, wherever
+/// the actor is by now, so a resend finds the same partition. A host asks its memory before anything else: an act that
+/// is remembered there is answered as it was then, also when [`decide`] would refuse it today.
+pub fn home(act: ActId, action: &Action) -> Partition {
     match action {
         Action::Gather { chunk, .. }
         | Action::Demolish { chunk, .. }
         | Action::Permit { chunk, .. }
         | Action::Revoke { chunk, .. }
-        | Action::PickUp { chunk, .. } => actor.chunk(*chunk),
+        | Action::PickUp { chunk, .. } => Partition::Chunk(act.island, *chunk),
         Action::Cancel { trade } | Action::Collect { trade } => Partition::Trade(*trade),
         Action::Craft { .. }
         | Action::Build { .. }
@@ -191,12 +200,15 @@ pub fn home(actor: &Actor, action: &Action) -> Partition {
         | Action::Give { .. }
         | Action::Offer { .. }
         | Action::Accept { .. }
-        | Action::Travel { .. } => actor.own(),
+        | Action::Travel { .. } => Partition::Player(act.player),
     }
 }
 
-/// What the rule for an action wants to know.
+/// What the rule for an action wants to know; nothing of an act that was asked for on another island.
 pub fn reads(actor: &Actor, action: &Action) -> ReadSet {
+    if !actor.is_there() {
+        return ReadSet::default();
+    }
     match action {
         Action::Gather { chunk, resource } => gather::reads(actor, *chunk, *resource),
         Action::Craft { .. } => bag::craft_reads(actor),
@@ -220,11 +232,18 @@ pub fn reads(actor: &Actor, action: &Action) -> ReadSet {
     }
 }
 
-/// What comes of an action, given what its rule wanted to know.
+/// What comes of an action that its [`home`] doesn't remember, given what its rule wanted to know.
 ///
 /// # Errors
-/// Why the player can't do it. `Unread` when the view isn't what [`reads`] declared.
+/// Why the player can't do it. `OtherIsland` when the player left the island of the act: it was meant for what is
+/// there, and nothing of the kind is done elsewhere. `Unread` when the view isn't what [`reads`] declared.
 pub fn decide(actor: &Actor, action: &Action, view: &View) -> Result<Effects, RuleReject> {
+    if actor.act.player != actor.player {
+        return Err(RuleReject::NotYours);
+    }
+    if !actor.is_there() {
+        return Err(RuleReject::OtherIsland);
+    }
     match action {
         Action::Gather { chunk, resource } => gather::decide(actor, *chunk, *resource, view),
         Action::Craft { recipe } => bag::craft(actor, *recipe, view),
@@ -258,6 +277,11 @@ fn effects(draft: Draft<'_>, transfer: Option<TransferId>) -> Effects {
     Effects { commit: draft.done(), transfer }
 }
 
+/// The name of the transfer that an act sends from a chunk.
+fn from_chunk(actor: &Actor, chunk: ChunkPos) -> Result<TransferId, RuleReject> {
+    Sender::chunk(chunk).map(|sender| actor.act.transfer(sender)).ok_or(RuleReject::NotThere)
+}
+
 /// A count that a player may name.
 fn counted(count: u32) -> Result<u32, RuleReject> {
     if (1..=COUNT_MAX).contains(&count) { Ok(count) } else { Err(RuleReject::BadCount) }
@@ -278,7 +302,7 @@ fn send_from_bag(
     if !bag.send(items) {
         return Err(RuleReject::Lacking);
     }
-    let id = actor.act.transfer();
+    let id = actor.act.transfer(Sender::Player);
     draft.put_bag(actor.player, bag);
     draft.moved(items, Holder::Player(actor.player), Holder::Transfer(id));
     draft.send(id, to, cargo, Back::Bag { stamina });

@@ -2,7 +2,7 @@
 //! structure costs and gives is in its table.
 
 use chunk_sync::limits::{
-    CELL_M, CHUNK_M, QUANTA_PER_M, TICK_HZ, TILE_M, TILES_PER_CHUNK, TILES_PER_CHUNK_EDGE,
+    CELL_M, CHUNK_M, ISLAND_CHUNKS, QUANTA_PER_M, TICK_HZ, TILE_M, TILES_PER_CHUNK, TILES_PER_CHUNK_EDGE,
 };
 use chunk_sync::store::{
     DOCUMENT_MAX_BYTES, NAME_MAX_BYTES, PRECONDITIONS_PER_COMMIT_MAX, WRITES_PER_COMMIT_MAX,
@@ -78,5 +78,10 @@ const _: () = assert!(
 );
 const _: () = assert!(TRAVEL_STAMINA <= STAMINA_MAX && REACH_QUANTA <= HAND_OVER_QUANTA);
 const _: () = assert!(ESTATE_PERMISSIONS_MAX * 128 < DOCUMENT_MAX_BYTES);
-// "out/" · player in hex · epoch · act · step, with the dots between them.
-const _: () = assert!(4 + 16 + 1 + 10 + 1 + 20 + 1 + 10 <= NAME_MAX_BYTES);
+/// Bytes of the longest name of an act: player in hex, then epoch, island and number in base 36, and the dots.
+pub const ACT_NAME_MAX_BYTES: usize = 16 + 1 + 7 + 1 + 7 + 1 + 13;
+/// Bytes of the longest name of a transfer: the act, the sender, the step in base 36, and the dots.
+pub const TRANSFER_NAME_MAX_BYTES: usize = ACT_NAME_MAX_BYTES + 1 + 3 + 1 + 7;
+const _: () = assert!("out/".len() + TRANSFER_NAME_MAX_BYTES <= NAME_MAX_BYTES);
+const _: () = assert!("structure/".len() + ACT_NAME_MAX_BYTES <= NAME_MAX_BYTES);
+const _: () = assert!(ISLAND_CHUNKS <= 256, "a sender's chunk is a u8");

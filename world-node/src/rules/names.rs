@@ -5,7 +5,7 @@ use super::limits::CELLS_PER_CHUNK;
 use chunk_sync::ids::{Epoch, IslandId, PlayerId};
 use chunk_sync::place::ChunkPos;
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::fmt::{self, Write};
 use std::str::FromStr;
 use thiserror::Error;
 
@@ -17,8 +17,12 @@ pub struct NameError {
     pub text: String,
 }
 
-/// One act of one player; unique for ever. It also names the one thing that the act may bring into being (a
-/// structure, a stack on the ground, an estate, a trade), so that a resent act makes the same thing.
+/// One act of one player. It also names the one thing that the act may bring into being (a structure, a stack on the
+/// ground, an estate, a trade), so that a resent act makes the same thing.
+///
+/// Epoch, island and number are the client's word: it says on every resend where it first asked. Only the partition
+/// that remembers acts keeps them apart, so an id is unique in the act's home and not beyond. All acts that name things
+/// have the player's partition as home, so these names are unique; a transfer's name needs its sender besides.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct ActId {
@@ -26,18 +30,36 @@ pub struct ActId {
     pub player: PlayerId,
     /// Epoch of the session in which the player first asked for it.
     pub epoch: Epoch,
+    /// The island on which the player first asked for it. Chunks that the act speaks of are there.
+    pub island: IslandId,
     /// The act's number in the session.
     pub act: u64,
 }
 
 /// One transfer. Step 0 is the act's own; higher ones are those that a structure, an estate or a trade sends on.
+///
+/// The sender is part of the name: a client may use one act id in two partitions that don't know of each other, and
+/// what one of them sent must not be taken for what the other one did.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct TransferId {
     /// The act that it belongs to, or that made the thing which sends it.
     pub act: ActId,
+    /// The partition that sends it, as the act sees it.
+    pub sender: Sender,
     /// Counts what that thing sent.
     pub step: u32,
+}
+
+/// Which partition sends a transfer. The act tells the rest, so that a name stays short: see [`TransferId::sent_by`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Sender {
+    /// The player's who acted.
+    Player,
+    /// The chunk's with this number on the act's island.
+    Chunk(u8),
+    /// That of the trade which the act offered.
+    Trade,
 }
 
 /// A partition of the game: the unit of atomic commit.
@@ -82,13 +104,40 @@ pub enum DocName {
 
 impl fmt::Display for ActId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.player, self.epoch, self.act)
+        let [epoch, island] = [self.epoch.0, self.island.0].map(|number| Short(u64::from(number)));
+        write!(f, "{}.{epoch}.{island}.{}", self.player, Short(self.act))
+    }
+}
+
+/// A number with the digits 0 to 9 and a to z: in decimal the longest names would not fit the store.
+struct Short(u64);
+
+const SHORT_RADIX: u32 = 36;
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let radix = u64::from(SHORT_RADIX);
+        if self.0 >= radix {
+            Short(self.0 / radix).fmt(f)?;
+        }
+        let digit = char::from_digit((self.0 % radix) as u32, SHORT_RADIX).ok_or(fmt::Error)?;
+        f.write_char(digit)
+    }
+}
+
+impl fmt::Display for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sender::Player => f.write_str("p"),
+            Sender::Chunk(chunk) => write!(f, "{chunk}"),
+            Sender::Trade => f.write_str("t"),
+        }
     }
 }
 
 impl fmt::Display for TransferId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.act, self.step)
+        write!(f, "{}.{}.{}", self.act, self.sender, Short(u64::from(self.step)))
     }
 }
 
@@ -120,18 +169,29 @@ impl fmt::Display for DocName {
     }
 }
 
+fn short(text: &str) -> Option<u32> {
+    u32::from_str_radix(text, SHORT_RADIX).ok()
+}
+
 fn act(text: &str) -> Option<ActId> {
-    let mut parts = text.splitn(3, '.');
+    let mut parts = text.splitn(4, '.');
     Some(ActId {
         player: PlayerId(u64::from_str_radix(parts.next()?, 16).ok()?),
-        epoch: Epoch(parts.next()?.parse().ok()?),
-        act: parts.next()?.parse().ok()?,
+        epoch: Epoch(short(parts.next()?)?),
+        island: IslandId(short(parts.next()?)?),
+        act: u64::from_str_radix(parts.next()?, SHORT_RADIX).ok()?,
     })
 }
 
 fn transfer(text: &str) -> Option<TransferId> {
-    let (head, step) = text.rsplit_once('.')?;
-    Some(TransferId { act: act(head)?, step: step.parse().ok()? })
+    let mut parts = text.rsplitn(3, '.');
+    let step = short(parts.next()?)?;
+    let sender = match parts.next()? {
+        "p" => Sender::Player,
+        "t" => Sender::Trade,
+        chunk => Sender::Chunk(chunk.parse().ok()?),
+    };
+    Some(TransferId { act: act(parts.next()?)?, sender, step })
 }
 
 fn partition(text: &str) -> Option<Partition> {
@@ -203,9 +263,29 @@ spelled! {
 }
 
 impl ActId {
-    /// The act's own transfer.
-    pub fn transfer(self) -> TransferId {
-        TransferId { act: self, step: 0 }
+    /// The act's own transfer, sent by its home.
+    pub fn transfer(self, sender: Sender) -> TransferId {
+        TransferId { act: self, sender, step: 0 }
+    }
+}
+
+impl TransferId {
+    /// The partition that sends it.
+    pub fn sent_by(self) -> Partition {
+        match self.sender {
+            Sender::Player => Partition::Player(self.act.player),
+            Sender::Chunk(chunk) => {
+                Partition::Chunk(self.act.island, ChunkPos::from_index(usize::from(chunk)))
+            }
+            Sender::Trade => Partition::Trade(self.act),
+        }
+    }
+}
+
+impl Sender {
+    /// A chunk of the act's island; `None` when the island has no such chunk.
+    pub fn chunk(chunk: ChunkPos) -> Option<Self> {
+        chunk.index().and_then(|index| u8::try_from(index).ok()).map(Sender::Chunk)
     }
 }
 
@@ -222,13 +302,19 @@ impl Partition {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::limits::TRANSFER_NAME_MAX_BYTES;
     use chunk_sync::store::NAME_MAX_BYTES;
 
-    const LONGEST: ActId = ActId { player: PlayerId(u64::MAX), epoch: Epoch(u32::MAX), act: u64::MAX };
+    const LONGEST: ActId = ActId {
+        player: PlayerId(u64::MAX),
+        epoch: Epoch(u32::MAX),
+        island: IslandId(u32::MAX),
+        act: u64::MAX,
+    };
 
     #[test]
     fn names_are_read_back_and_fit_the_store() {
-        let id = TransferId { act: LONGEST, step: u32::MAX };
+        let id = TransferId { act: LONGEST, sender: Sender::Chunk(u8::MAX), step: u32::MAX };
         let names = [
             DocName::Bag,
             DocName::Placement,
@@ -240,12 +326,15 @@ mod tests {
             DocName::Trade,
             DocName::Out(id),
             DocName::In(id),
+            DocName::Out(TransferId { sender: Sender::Player, step: 35, ..id }),
+            DocName::In(TransferId { sender: Sender::Trade, step: 36, ..id }),
             DocName::Forgets,
         ];
         for name in names {
             assert_eq!(name.to_string().parse(), Ok(name));
             assert!(name.to_string().len() <= NAME_MAX_BYTES, "{name}");
         }
+        assert_eq!(DocName::Out(id).to_string().len(), "out/".len() + TRANSFER_NAME_MAX_BYTES);
         let partitions = [
             Partition::Player(PlayerId(7)),
             Partition::Chunk(IslandId(3), ChunkPos::new(-1, 15)),
@@ -257,9 +346,22 @@ mod tests {
     }
 
     #[test]
+    fn a_transfers_name_tells_its_sender() {
+        let chunk = ChunkPos::new(3, 12);
+        let of = |sender: Sender| LONGEST.transfer(sender).sent_by();
+        let sender = Sender::chunk(chunk).expect("on the island");
+        assert_eq!(of(sender), Partition::Chunk(LONGEST.island, chunk));
+        assert_eq!(of(Sender::Player), Partition::Player(LONGEST.player));
+        assert_eq!(of(Sender::Trade), Partition::Trade(LONGEST));
+        assert_eq!(Sender::chunk(ChunkPos::new(-1, 0)), None);
+    }
+
+    #[test]
     fn there_is_one_spelling() {
-        for text in ["cell/16", "cell/+1", "cell/01", "cell/", "bag/", "bag/1", "", "/", "out/1.2.3", "in/x"]
-        {
+        let transfers = ["1.2.3", "0000000000000001.1.1.A.p.0", "0000000000000001.1.1.a.256.0"];
+        let transfers = transfers.map(|text| format!("out/{text}"));
+        let others = ["cell/16", "cell/+1", "cell/01", "cell/", "bag/", "bag/1", "", "/", "in/x"];
+        for text in others.into_iter().chain(transfers.iter().map(String::as_str)) {
             assert!(text.parse::<DocName>().is_err(), "{text}");
         }
         for text in ["player/7", "chunk/1/2", "chunk/1/2/3/4", "trade/", "player/000000000000000A"] {

@@ -69,6 +69,11 @@ rule_rejects! {
     TradeClosed = 219, "trade_closed", "That trade is over.";
     /// The journey leads nowhere.
     NoJourney = 220, "no_journey", "You can't travel there.";
+    /// The act was asked for on another island than the one where its player is now.
+    OtherIsland = 221, "other_island", "You have left the island where you wanted to do that.";
+    /// A transfer or a decision that is another partition's than its name says: nobody makes one, and it is left
+    /// as it is.
+    Foreign = 222, "foreign", "That went wrong. Please tell us about it.";
 }
 
 impl RuleReject {

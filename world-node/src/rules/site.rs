@@ -3,7 +3,7 @@
 
 use super::items::Items;
 use super::limits::{CELLS_PER_CHUNK, CELLS_PER_CHUNK_EDGE, TILE_QUANTA, TILES_PER_CELL_EDGE};
-use super::names::{ActId, Partition};
+use super::names::{ActId, Partition, Sender, TransferId};
 use super::structures::StructureKind;
 use chunk_sync::ids::{IslandId, PlayerId};
 use chunk_sync::limits::{ISLAND_EDGE_CHUNKS, TILES_PER_CHUNK_EDGE};
@@ -84,7 +84,7 @@ pub struct Site {
     pub id: ActId,
     /// What it is.
     pub kind: StructureKind,
-    /// The island.
+    /// The island, which is the act's.
     pub island: IslandId,
     /// Its south-west tile.
     pub corner: TilePos,
@@ -116,6 +116,11 @@ impl Site {
     /// Who builds or built it.
     pub fn builder(&self) -> PlayerId {
         self.id.player
+    }
+
+    /// The transfer that brings what was paid for it.
+    pub fn paid_by(&self) -> TransferId {
+        self.id.transfer(Sender::Player)
     }
 
     /// Tiles east and north.
@@ -174,7 +179,7 @@ mod tests {
     use chunk_sync::ids::Epoch;
 
     fn hall(x: i32, y: i32, turned: bool) -> Site {
-        let id = ActId { player: PlayerId(1), epoch: Epoch(1), act: 1 };
+        let id = ActId { player: PlayerId(1), epoch: Epoch(1), island: IslandId(1), act: 1 };
         let corner = TilePos { x, y };
         Site::new(id, StructureKind::Hall, IslandId(1), corner, turned, &[])
     }

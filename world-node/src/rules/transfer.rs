@@ -18,6 +18,10 @@
 //!   then means that it was cleared.
 //!
 //! No step begins before the last one is as durable as it was asked to be.
+//!
+//! A transfer's name tells which partition sent it. Acts are numbered by clients and remembered by each home for
+//! itself, so B may hold decisions on one act's transfers from several homes: each step refuses a decision whose sender
+//! is not the one in the name.
 
 mod clear;
 mod settle;
@@ -206,6 +210,13 @@ pub struct Decision {
     pub refused: Option<RuleReject>,
 }
 
+impl Decision {
+    /// Whether this was decided on the transfer of this name: what another partition sent is not its.
+    fn is_on(&self, id: TransferId) -> bool {
+        self.from == id.sent_by()
+    }
+}
+
 /// A partition's count of forgotten decisions, as a finisher saw it before it looked at the sender.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Fence(u64);
@@ -236,7 +247,8 @@ pub fn forget_reads(to: Partition, decided: &[(TransferId, Decision)]) -> ReadSe
 }
 
 /// Forgets those of `decided` that their senders have cleared, at most `FORGETS_PER_COMMIT_MAX` at once; `None` when
-/// there is nothing to forget. The senders must have been read after the decisions were seen.
+/// there is nothing to forget. The senders must have been read after the decisions were seen. A decision that was made
+/// on what another partition sent than its name says is left as it is.
 ///
 /// # Errors
 /// `Unread` when something that was declared wasn't loaded.
@@ -249,7 +261,9 @@ pub fn forget(
     let mut forgotten = 0;
     for (id, decision) in decided.iter().take(FORGETS_PER_COMMIT_MAX) {
         let pending = view.get::<Transfer>(decision.from, DocName::Out(*id))?.is_some();
-        if !pending && draft.get::<Decision>(DocName::In(*id))?.is_some() {
+        let remembered = draft.get::<Decision>(DocName::In(*id))?;
+        let theirs = decision.is_on(*id) && remembered.is_some_and(|remembered| remembered.is_on(*id));
+        if !pending && theirs {
             draft.remove(DocName::In(*id));
             forgotten += 1;
         }

@@ -5,7 +5,7 @@
 use super::documents::{EstateRecord, EstateVersion, Record, Right, StructureRecord, StructureState};
 use super::effects::{Draft, Event, Holder};
 use super::ground;
-use super::names::{ActId, DocName, Partition, TransferId};
+use super::names::{ActId, DocName, Sender, TransferId};
 use super::reject::RuleReject;
 use super::site::Site;
 use super::transfer::{Back, Cargo, Decision};
@@ -20,10 +20,12 @@ pub(super) enum Raised {
 }
 
 /// The name of the next transfer of a structure or its estate.
-fn next_step(record: &mut StructureRecord) -> TransferId {
-    let id = TransferId { act: record.site.id, step: record.steps };
+fn next_step(record: &mut StructureRecord) -> Result<TransferId, RuleReject> {
+    // No site has an anchor that isn't on its island.
+    let sender = Sender::chunk(record.site.anchor()).ok_or(RuleReject::Unread)?;
+    let id = TransferId { act: record.site.id, sender, step: record.steps };
     record.steps += 1;
-    id
+    Ok(id)
 }
 
 fn put(draft: &mut Draft<'_>, record: StructureRecord) {
@@ -59,7 +61,7 @@ pub(super) fn begin(draft: &mut Draft<'_>, site: &Site) -> Result<Raised, RuleRe
 fn ask_next(draft: &mut Draft<'_>, mut record: StructureRecord) -> Result<Raised, RuleReject> {
     let StructureState::Raising { left, .. } = &record.state else { return Err(RuleReject::Unread) };
     let Some(next) = left.first().copied() else { return stand(draft, record) };
-    let id = next_step(&mut record);
+    let id = next_step(&mut record)?;
     let on = record.allowed.filter(|_| !record.site.kind.spec().claims).map(|allowed| allowed.id);
     let cargo = Cargo::Reserve { site: record.site.clone(), on };
     draft.send(id, record.site.partition(next), cargo, Back::Raise { site: record.site.clone() });
@@ -77,7 +79,7 @@ fn stand(draft: &mut Draft<'_>, mut record: StructureRecord) -> Result<Raised, R
         record.allowed = Some(estate.named());
     }
     let site = record.site.clone();
-    draft.moved(&site.paid, Holder::Transfer(site.id.transfer()), Holder::Nobody);
+    draft.moved(&site.paid, Holder::Transfer(site.paid_by()), Holder::Nobody);
     record.state = StructureState::Standing;
     put(draft, record);
     draft.event(Event::Standing { site });
@@ -113,9 +115,8 @@ pub(super) fn answered(
     if refused.is_some() {
         fall(draft, record, held)?;
     }
-    let id = site.id.transfer();
-    let from = Partition::Player(site.builder());
-    draft.put(DocName::In(id), Decision { v: Decision::VERSION, from, refused });
+    let id = site.paid_by();
+    draft.put(DocName::In(id), Decision { v: Decision::VERSION, from: id.sent_by(), refused });
     Ok(())
 }
 
@@ -128,8 +129,7 @@ pub(super) fn fall(
     ground::free(draft, &record.site, record.site.anchor())?;
     drop_estate(draft, &record.site)?;
     draft.event(Event::Gone { structure: record.site.id });
-    tell_next(draft, record, others);
-    Ok(())
+    tell_next(draft, record, others)
 }
 
 /// Removes a chunk's copy of the estate that `totem` claimed, if it is one.
@@ -141,15 +141,21 @@ pub(super) fn drop_estate(draft: &mut Draft<'_>, totem: &Site) -> Result<(), Rul
     Ok(())
 }
 
-fn tell_next(draft: &mut Draft<'_>, mut record: StructureRecord, left: Vec<ChunkPos>) {
+fn tell_next(
+    draft: &mut Draft<'_>,
+    mut record: StructureRecord,
+    left: Vec<ChunkPos>,
+) -> Result<(), RuleReject> {
     let Some(next) = left.first().copied() else {
-        return draft.remove(DocName::Structure(record.site.id));
+        draft.remove(DocName::Structure(record.site.id));
+        return Ok(());
     };
-    let id = next_step(&mut record);
+    let id = next_step(&mut record)?;
     let site = record.site.clone();
     draft.send(id, site.partition(next), Cargo::Release { site: site.clone() }, Back::Fall { site });
     record.state = StructureState::Falling { left };
     put(draft, record);
+    Ok(())
 }
 
 /// Goes on after a chunk was told that a structure is gone.
@@ -157,8 +163,7 @@ pub(super) fn told(draft: &mut Draft<'_>, site: &Site) -> Result<(), RuleReject>
     let record = draft.structure(site.id)?.ok_or(RuleReject::Unread)?;
     let StructureState::Falling { left } = &record.state else { return Err(RuleReject::Unread) };
     let left = left.get(1..).ok_or(RuleReject::Unread)?.to_vec();
-    tell_next(draft, record, left);
-    Ok(())
+    tell_next(draft, record, left)
 }
 
 /// Writes an estate's new version and starts to spread it, unless an older one is still on its way: then that goes
@@ -168,27 +173,32 @@ pub(super) fn change_estate(
     record: StructureRecord,
     estate: EstateRecord,
     running: bool,
-) {
+) -> Result<(), RuleReject> {
     draft.event(Event::Estate { estate: estate.id, version: estate.version });
     if running {
         draft.put(DocName::Estate, estate);
-    } else {
-        spread_next(draft, record, estate);
+        return Ok(());
     }
+    spread_next(draft, record, estate)
 }
 
-fn spread_next(draft: &mut Draft<'_>, mut record: StructureRecord, estate: EstateRecord) {
+fn spread_next(
+    draft: &mut Draft<'_>,
+    mut record: StructureRecord,
+    estate: EstateRecord,
+) -> Result<(), RuleReject> {
     let EstateVersion { id, version } = estate.named();
     match estate.behind.first().copied() {
         None => draft.event(Event::EstateSettled { estate: id, version }),
         Some(chunk) => {
-            let step = next_step(&mut record);
+            let step = next_step(&mut record)?;
             let back = Back::Spread { estate: id, chunk, version };
             draft.send(step, record.site.partition(chunk), Cargo::Estate { copy: estate.copy() }, back);
             put(draft, record);
         }
     }
     draft.put(DocName::Estate, estate);
+    Ok(())
 }
 
 /// Goes on after `chunk` got an estate's copy of `version`.
@@ -204,6 +214,5 @@ pub(super) fn spread(
     if current.version == version {
         current.behind.retain(|behind| *behind != chunk);
     }
-    spread_next(draft, record, current);
-    Ok(())
+    spread_next(draft, record, current)
 }

@@ -208,7 +208,14 @@ fn step(town: &mut Town, workers: &mut Vec<Worker>, choices: &mut dyn Choices) {
         0 | 1 if room => {
             town.now = Tick(town.now.0 + choices.pick(60) as u64);
             if let Some((player, action)) = random_act(town, choices) {
-                let actor = town.actor(PlayerId(player));
+                let actor = match choices.pick(5) {
+                    // The client counts badly, or means harm: a number that it used just now.
+                    0 => {
+                        let back = choices.pick(40) as u64;
+                        town.actor_with(PlayerId(player), town.newest().saturating_sub(back))
+                    }
+                    _ => town.actor(PlayerId(player)),
+                };
                 let doer = Worker::Do(Doer::new(actor, action));
                 if choices.pick(4) == 0 {
                     // Sent twice: the client resumed elsewhere and resent it.
@@ -275,6 +282,7 @@ fn tell(town: &Town, told: &mut BTreeMap<&'static str, usize>) {
     let mut note = |what, count| *told.entry(what).or_default() += count;
     note("conflict", town.store.conflicts as usize);
     note("transfer", town.store.lives.len());
+    note("reused", town.store.reused());
     for (_, event) in &town.store.events {
         match event {
             Event::Ended { refused: None, .. } => note("accepted", 1),
@@ -322,6 +330,7 @@ fn nothing_is_lost_or_doubled_whatever_the_order() {
         "gone",
         "gathered",
         "trade",
+        "reused",
     ];
     for what in lively {
         let enough = !whole || told.get(what).is_some_and(|count| *count >= 20);

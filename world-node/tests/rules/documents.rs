@@ -14,14 +14,15 @@ use world_node::rules::site::{Site, TilePos};
 use world_node::rules::stamina::Stamina;
 use world_node::rules::structures::StructureKind;
 use world_node::rules::transfer::{Back, Cargo, Decision, Goods, Transfer};
-use world_node::rules::{ActId, DocName, Partition, RuleReject};
+use world_node::rules::{ActId, DocName, Partition, RuleReject, Sender};
 
 /// One document of every sort in its current version.
 fn samples() -> Vec<(DocName, Doc)> {
-    let act = ActId { player: PlayerId(0x0040_0001_0000_0007), epoch: Epoch(3), act: 41 };
+    let (player, island) = (PlayerId(0x0040_0001_0000_0007), IslandId(2));
+    let act = ActId { player, epoch: Epoch(3), island, act: 41 };
     let (chunk, other) = (ChunkPos::new(7, 8), ChunkPos::new(8, 8));
     let corner = TilePos { x: 127, y: 130 };
-    let site = Site::new(act, StructureKind::Fence, IslandId(2), corner, false, &[]);
+    let site = Site::new(act, StructureKind::Fence, island, corner, false, &[]);
     let items = Items::from(&[(ItemKind::Wood, 70), (ItemKind::Totem, 1)][..]);
     let stamina = Stamina { value: 64, at: Tick(90_000) };
     let bag = BagRecord { v: 2, items: items.clone(), held: Items::of(ItemKind::Rope, 2), stamina };
@@ -38,7 +39,8 @@ fn samples() -> Vec<(DocName, Doc)> {
     let mut trade = TradeRecord::open(PlayerId(1), PlayerId(2), items.clone(), Items::default());
     trade.state = TradeState::Done;
     trade.owe(PlayerId(2), &items);
-    let (from, to) = (Partition::Chunk(IslandId(2), chunk), Partition::Player(PlayerId(2)));
+    let sent = act.transfer(Sender::chunk(chunk).unwrap());
+    let (from, to) = (sent.sent_by(), Partition::Player(PlayerId(2)));
     let goods = Goods { items, stamina: 3, tool: Some(ItemKind::Pick) };
     let back = Back::Ground { cell: 5, stack: act };
     let transfer = Transfer { v: 1, from, to, cargo: Cargo::Goods(goods), back };
@@ -52,8 +54,8 @@ fn samples() -> Vec<(DocName, Doc)> {
         (DocName::Estate, Doc::Estate(estate)),
         (DocName::Ground(5), Doc::Ground(GroundRecord { v: 1, stacks: vec![lying] })),
         (DocName::Trade, Doc::Trade(trade)),
-        (DocName::Out(act.transfer()), Doc::Out(transfer)),
-        (DocName::In(act.transfer()), Doc::In(decision)),
+        (DocName::Out(sent), Doc::Out(transfer)),
+        (DocName::In(sent), Doc::In(decision)),
         (DocName::Forgets, Doc::Forgets(ForgetsRecord { v: 1, count: 300 })),
     ]
 }

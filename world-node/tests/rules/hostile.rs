@@ -29,7 +29,8 @@ fn action(row: u8, n: &[i64; 6]) -> Action {
     let chunk = ChunkPos::new(n[0] as i16, n[1] as i16);
     let place = TilePos { x: n[0] as i32, y: n[1] as i32 };
     let player = PlayerId(n[2] as u64);
-    let id = ActId { player, epoch: Epoch(n[3] as u32), act: n[4] as u64 };
+    let (epoch, island) = (Epoch(n[3] as u32), IslandId(n[5] as u32));
+    let id = ActId { player, epoch, island, act: n[4] as u64 };
     let item = ItemKind::ALL[n[3].rem_euclid(ItemKind::ALL.len() as i64) as usize];
     let kind = StructureKind::ALL[n[3].rem_euclid(StructureKind::ALL.len() as i64) as usize];
     let (count, small) = (n[4] as u32, n[5] as u8);
@@ -63,6 +64,8 @@ proptest! {
         row in 0u8..15,
         numbers in proptest::array::uniform6(number()),
         rich: bool,
+        elsewhere in proptest::option::weighted(0.1, any::<u32>()),
+        number: u64,
     ) {
         let mut town = Town::new(2);
         if rich {
@@ -70,8 +73,9 @@ proptest! {
             town.endow(PlayerId(1), &Items::from(&stock[..]));
         }
         let action = action(row, &numbers);
-        let mut actor = town.actor(PlayerId(1));
+        let mut actor = town.actor_with(PlayerId(1), number);
         actor.place = middle(tile(0, 0));
+        actor.act.island = elsewhere.map_or(ISLAND, IslandId);
         let declared = reads(&actor, &action);
         let mut view: View = town.store.load(&declared).view;
         for key in &declared.land {
@@ -85,9 +89,19 @@ proptest! {
                 prop_assert_eq!(name.to_string().parse(), Ok(*name));
             }
         }
+        let own = home(actor.act, &action);
+        prop_assert_eq!(own.to_string().parse(), Ok(own));
+        let lost = actor.act.island != ISLAND;
         match decide(&actor, &action, &view) {
-            Err(why) => prop_assert_ne!(why, RuleReject::Unread),
-            Ok(effects) => prop_assert_eq!(effects.commit.partition, home(&actor, &action)),
+            Err(why) => {
+                prop_assert_ne!(why, RuleReject::Unread);
+                prop_assert_eq!(why == RuleReject::OtherIsland, lost);
+            }
+            Ok(effects) => {
+                prop_assert!(!lost);
+                prop_assert_eq!(effects.commit.partition, own);
+                prop_assert!(effects.transfer.is_none_or(|id| id.sent_by() == own));
+            }
         }
     }
 }

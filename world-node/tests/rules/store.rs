@@ -49,6 +49,18 @@ impl Store {
         self.docs.insert((partition, name), (self.version, doc.pack()));
     }
 
+    /// Whether a partition remembers an act: what a host asks before anything else.
+    pub(super) fn remembers(&self, partition: Partition, act: ActId) -> bool {
+        self.acts.contains(&(partition, act))
+    }
+
+    /// Acts that were done in more than one partition, each as something else.
+    pub(super) fn reused(&self) -> usize {
+        let mut homes: BTreeMap<ActId, usize> = BTreeMap::new();
+        self.acts.iter().for_each(|(_, act)| *homes.entry(*act).or_default() += 1);
+        homes.values().filter(|homes| **homes > 1).count()
+    }
+
     pub(super) fn load(&self, reads: &ReadSet) -> Loaded {
         let mut loaded = Loaded::default();
         for (partition, names) in &reads.docs {
@@ -96,7 +108,7 @@ impl Store {
     }
 
     pub(super) fn commit(&mut self, set: &CommitSet, seen: &Loaded, act: Option<ActId>) -> Outcome {
-        if act.is_some_and(|act| self.acts.contains(&(set.partition, act))) {
+        if act.is_some_and(|act| self.remembers(set.partition, act)) {
             return Outcome::Repeated;
         }
         for name in &set.reads {
@@ -115,6 +127,9 @@ impl Store {
         self.version += 1;
         for (name, doc) in &set.writes {
             self.note_life(set.partition, *name, doc.is_some());
+            if let (DocName::Out(id), Some(Doc::Out(transfer))) = (name, doc) {
+                assert_eq!((transfer.from, id.sent_by()), (set.partition, set.partition), "{name}");
+            }
             match doc {
                 None => drop(self.docs.remove(&(set.partition, *name))),
                 Some(doc) => {

@@ -14,7 +14,7 @@ use world_node::rules::resources::ResourceKind;
 use world_node::rules::site::TilePos;
 use world_node::rules::structures::StructureKind;
 use world_node::rules::transfer::{Cargo, Transfer};
-use world_node::rules::{ActId, Action, DocName, Event, Partition, RuleReject};
+use world_node::rules::{ActId, Action, DocName, Event, Partition, RuleReject, Sender};
 
 const ME: PlayerId = PlayerId(1);
 const YOU: PlayerId = PlayerId(2);
@@ -353,7 +353,7 @@ fn a_revocation_meets_a_build_before_its_last_step() {
         finish_only(&mut town, is_spread);
     }
     assert_eq!(town.store.events.last().unwrap().1, Event::EstateSettled { estate, version: 3 });
-    assert_eq!(town.store.lives[&hall.transfer()], [1, 0, 0, 0], "not decided yet");
+    assert_eq!(town.store.lives[&hall.transfer(Sender::Player)], [1, 0, 0, 0], "not decided yet");
     finish_all(&mut town);
     assert!(was_refused(&town, hall, RuleReject::Forbidden));
     assert_eq!(town.count(2, ItemKind::Plank), 20);
@@ -467,7 +467,7 @@ fn travelling_is_a_durable_placement() {
 #[test]
 fn a_view_that_lacks_a_declared_document_is_noticed_not_guessed() {
     let mut town = Town::new(2);
-    let trade = ActId { player: YOU, epoch: chunk_sync::ids::Epoch(1), act: 1 };
+    let trade = ActId { player: YOU, epoch: chunk_sync::ids::Epoch(1), island: ISLAND, act: 1 };
     let (chunk, cell) = (CORNER.chunk(), 0);
     let growth = town.grown(|_| true)[0];
     let resource = growth.1.tile;

@@ -16,6 +16,7 @@ use world_node::rules::site::TilePos;
 use world_node::rules::view::Presence;
 use world_node::rules::{
     ActId, Action, Actor, ChunkLand, DocName, Effects, Holder, LedgerLine, Partition, ReadSet, RuleReject,
+    Sender,
 };
 
 pub(super) const ISLAND: IslandId = IslandId(1);
@@ -29,6 +30,8 @@ pub(super) struct Town {
     pub(super) store: Store,
     pub(super) now: Tick,
     pub(super) places: BTreeMap<PlayerId, Place>,
+    /// Those who are on another island than `ISLAND`.
+    pub(super) islands: BTreeMap<PlayerId, IslandId>,
     acts: u64,
     terrain: Terrain,
     land: RefCell<BTreeMap<Partition, ChunkLand>>,
@@ -51,6 +54,7 @@ impl Town {
             store: Store::default(),
             now: Tick(100_000),
             places: BTreeMap::new(),
+            islands: BTreeMap::new(),
             acts: 0,
             terrain: Terrain::new(SEED, ISLAND),
             land: RefCell::default(),
@@ -120,9 +124,20 @@ impl Town {
     /// A player's next act.
     pub(super) fn actor(&mut self, player: PlayerId) -> Actor {
         self.acts += 1;
+        self.actor_with(player, self.acts)
+    }
+
+    /// A player with an act of this number, which may be one that was used before.
+    pub(super) fn actor_with(&self, player: PlayerId, number: u64) -> Actor {
         let epoch = Epoch(1);
-        let act = ActId { player, epoch, act: self.acts };
-        Actor { player, epoch, act, island: ISLAND, place: self.places[&player], tick: self.now }
+        let island = self.islands.get(&player).copied().unwrap_or(ISLAND);
+        let act = ActId { player, epoch, island, act: number };
+        Actor { player, epoch, act, island, place: self.places[&player], tick: self.now }
+    }
+
+    /// The number of the newest act.
+    pub(super) fn newest(&self) -> u64 {
+        self.acts
     }
 
     /// Does an act alone, to the end of its own commit.
@@ -154,13 +169,14 @@ impl Town {
         }
     }
 
-    /// Does an act and finishes what it sent, and nothing else that is pending. Answers whether it was accepted.
+    /// Does an act that begins in the player's bag and finishes what it sent, and nothing else that is pending. Answers
+    /// whether it was accepted.
     pub(super) fn act_alone(&mut self, player: u64, action: Action) -> bool {
         let (actor, _) = match self.act(player, action) {
             Ok(acted) => acted,
             Err(_) => return false,
         };
-        let id = actor.act.transfer();
+        let id = actor.act.transfer(Sender::Player);
         let sent =
             self.store.pending().into_iter().find(|(pending, _)| *pending == id).expect("it sent something");
         let to = sent.1.to;

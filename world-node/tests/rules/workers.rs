@@ -24,7 +24,7 @@ pub(super) enum Step {
     Ended,
 }
 
-/// Does one act: read, decide, commit, again on conflict.
+/// Does one act: ask the memory of its home, read, decide, commit, again on conflict.
 #[derive(Clone)]
 pub(super) struct Doer {
     pub(super) actor: Actor,
@@ -55,6 +55,11 @@ impl Doer {
 
     fn look(&mut self, town: &Town) -> Step {
         self.tries += 1;
+        let own = home(self.actor.act, &self.action);
+        if town.store.remembers(own, self.actor.act) {
+            self.done = Some(Outcome::Repeated);
+            return Step::Ended;
+        }
         let declared = reads(&self.actor, &self.action);
         let seen = town.load(&declared, self.actor.island);
         match decide(&self.actor, &self.action, &seen.view) {
@@ -62,7 +67,6 @@ impl Doer {
                 if self.actor.act.act.is_multiple_of(16) {
                     assert_plain(&(self.actor, &self.action), &seen.view, &effects);
                 }
-                let own = home(&self.actor, &self.action);
                 assert_eq!(effects.commit.partition, own, "an act stays at home");
                 assert!(effects.commit.reads.is_subset(&declared.docs[&own]), "only what was declared");
                 let sent = effects.commit.writes.keys().filter(|name| matches!(name, DocName::Out(_)));

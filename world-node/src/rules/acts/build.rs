@@ -1,7 +1,7 @@
 //! Building, claiming and demolishing. The materials leave the bag here; whether the ground is given is decided in
 //! the chunks.
 
-use super::{Actor, effects, send_from_bag};
+use super::{Actor, effects, from_chunk, send_from_bag};
 use crate::rules::documents::{Right, StructureState};
 use crate::rules::effects::{Draft, Effects, Holder};
 use crate::rules::ground::may_take;
@@ -100,7 +100,7 @@ pub(super) fn demolish(
     Draft::new(view, actor.own()).bag()?.received(&goods, actor.tick)?;
     record.state = StructureState::Leaving;
     draft.put(DocName::Structure(structure), record);
-    let id = actor.act.transfer();
+    let id = from_chunk(actor, chunk)?;
     draft.moved(&goods.items, Holder::Nobody, Holder::Transfer(id));
     draft.send(id, actor.own(), Cargo::Goods(goods), Back::Demolish { site });
     Ok(effects(draft, Some(id)))

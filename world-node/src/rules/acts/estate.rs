@@ -46,6 +46,6 @@ pub(super) fn decide(
     }
     let running = !current.behind.is_empty();
     current.permit(player, rights);
-    change_estate(&mut draft, totem, current, running);
+    change_estate(&mut draft, totem, current, running)?;
     Ok(effects(draft, None))
 }

@@ -1,6 +1,6 @@
 //! Gathering: units leave a resource, goods go to the bag; one that is full sends them back to grow on.
 
-use super::{Actor, effects};
+use super::{Actor, effects, from_chunk};
 use crate::rules::documents::{ResourceRecord, Right};
 use crate::rules::effects::{Draft, Effects, Holder};
 use crate::rules::items::Items;
@@ -45,7 +45,7 @@ pub(super) fn decide(actor: &Actor, chunk: ChunkPos, tile: u8, view: &View) -> R
     Draft::new(view, actor.own()).bag()?.received(&goods, actor.tick)?;
     let left = units.changed(kind, -i64::from(count), actor.tick).ok_or(RuleReject::Exhausted)?;
     write_units(&mut draft, tile, kind, left, actor.tick);
-    let id = actor.act.transfer();
+    let id = from_chunk(actor, chunk)?;
     draft.moved(&items, Holder::Nobody, Holder::Transfer(id));
     draft.send(id, actor.own(), Cargo::Goods(goods), Back::Resource { tile, kind });
     Ok(effects(draft, Some(id)))

@@ -1,6 +1,6 @@
 //! Laying things down and picking them up.
 
-use super::{Actor, counted, effects, send_from_bag};
+use super::{Actor, counted, effects, from_chunk, send_from_bag};
 use crate::rules::effects::{Draft, Effects, Holder};
 use crate::rules::items::{ItemKind, Items};
 use crate::rules::limits::{CELLS_PER_CHUNK, REACH_QUANTA};
@@ -61,7 +61,7 @@ pub(super) fn pick_up(
     let items = Items::of(lying.item, count);
     let goods = Goods::from(items.clone());
     Draft::new(view, actor.own()).bag()?.received(&goods, actor.tick)?;
-    let id = actor.act.transfer();
+    let id = from_chunk(actor, chunk)?;
     draft.put_ground(cell, ground);
     draft.moved(&items, Holder::Ground(actor.island, chunk), Holder::Transfer(id));
     draft.send(id, actor.own(), Cargo::Goods(goods), Back::Ground { cell, stack });

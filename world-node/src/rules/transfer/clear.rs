@@ -45,7 +45,8 @@ pub fn clear_reads(id: TransferId, transfer: &Transfer) -> BTreeSet<DocName> {
 /// Clears a transfer that `from` sent and that was decided; `view` has the documents of `from`.
 ///
 /// # Errors
-/// `Unread` when something that was declared wasn't loaded.
+/// `Unread` when something that was declared wasn't loaded. `Foreign` when the decision is on what another partition
+/// sent, or `from` isn't who the name says; then nothing is changed.
 pub fn clear(
     view: &View,
     id: TransferId,
@@ -53,6 +54,9 @@ pub fn clear(
     decision: &Decision,
     now: Tick,
 ) -> Result<Cleared, RuleReject> {
+    if from != id.sent_by() || !decision.is_on(id) {
+        return Err(RuleReject::Foreign);
+    }
     let mut draft = Draft::new(view, from);
     let Some(transfer) = draft.get::<Transfer>(DocName::Out(id))? else { return Ok(Cleared::Already) };
     draft.remove(DocName::Out(id));

@@ -6,7 +6,7 @@ use crate::rules::effects::{CommitSet, Draft, Event, Holder};
 use crate::rules::ground;
 use crate::rules::items::Items;
 use crate::rules::limits::GROUND_STACKS_PER_CELL_MAX;
-use crate::rules::names::{ActId, DocName, Partition, TransferId};
+use crate::rules::names::{ActId, DocName, Partition, Sender, TransferId};
 use crate::rules::reject::RuleReject;
 use crate::rules::site::Site;
 use crate::rules::view::View;
@@ -56,7 +56,8 @@ pub fn settle_reads(id: TransferId, transfer: &Transfer) -> BTreeSet<DocName> {
 /// Decides on a transfer that was seen pending after `before` was read; `view` has the documents of `transfer.to`.
 ///
 /// # Errors
-/// `Unread` when something that was declared wasn't loaded.
+/// `Unread` when something that was declared wasn't loaded. `Foreign` when the transfer, or a decision under its name,
+/// came from elsewhere than the name says; then nothing is changed.
 pub fn settle(
     view: &View,
     id: TransferId,
@@ -65,8 +66,12 @@ pub fn settle(
     now: Tick,
 ) -> Result<Settled, RuleReject> {
     let mut draft = Draft::new(view, transfer.to);
-    if let Some(decision) = draft.get::<Decision>(DocName::In(id))? {
-        return Ok(Settled::Decided(decision));
+    let decision = draft.get::<Decision>(DocName::In(id))?;
+    if transfer.from != id.sent_by() {
+        return Err(RuleReject::Foreign);
+    }
+    if let Some(decision) = decision {
+        return if decision.is_on(id) { Ok(Settled::Decided(decision)) } else { Err(RuleReject::Foreign) };
     }
     // Read through the draft, so that the commit rests on it: a decision that is forgotten between now and then
     // spoils the commit.
@@ -203,7 +208,7 @@ fn take_payment(draft: &mut Draft<'_>, id: ActId, payer: PlayerId, items: &Items
 /// Sends a player what a closed trade owes.
 pub(in crate::rules) fn pay_out(draft: &mut Draft<'_>, id: ActId, trade: &mut TradeRecord, player: PlayerId) {
     let Some(items) = trade.take_owed(player) else { return };
-    let step = TransferId { act: id, step: trade.steps };
+    let step = TransferId { act: id, sender: Sender::Trade, step: trade.steps };
     trade.steps += 1;
     trade.sending += 1;
     draft.moved(&items, Holder::Trade(id), Holder::Transfer(step));

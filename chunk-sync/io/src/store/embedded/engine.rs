@@ -29,6 +29,8 @@ pub(super) struct Engine {
     masters: Arc<Masters>,
     clock: Clock,
     tried: Instant,
+    /// What was said of the last failure, while it fails.
+    failing: Option<String>,
 }
 
 /// Why an operation, or a whole batch, failed.
@@ -80,7 +82,15 @@ impl Engine {
         let database = Arc::new(database);
         shelf.put(&database);
         let clock = Clock::start(last_ms, options);
-        Ok(Self { folder, database: Some(database), shelf, masters, clock, tried: Instant::now() })
+        Ok(Self {
+            folder,
+            database: Some(database),
+            shelf,
+            masters,
+            clock,
+            tried: Instant::now(),
+            failing: None,
+        })
     }
 
     /// Does a batch and answers each operation, in order. When this returns, the answered commits are on disk;
@@ -96,13 +106,22 @@ impl Engine {
             return vec![StoreAnswer::Failed(StoreFault::Away); ops.len()];
         };
         let mut committing = false;
-        let done = if ops.clone().any(|op| matches!(op, StoreOp::Commit(_))) {
+        let writes = ops.clone().any(|op| matches!(op, StoreOp::Commit(_)));
+        let done = if writes {
             write_batch(database, &self.clock, ops.clone(), accepted, &mut committing)
         } else {
             read_batch(database, &self.clock, ops.clone())
         };
+        if done.is_ok() && writes && self.failing.take().is_some() {
+            tracing::info!(folder = %self.folder.display(), "embedded store: it works again");
+        }
         done.unwrap_or_else(|failure| {
-            tracing::error!(fault = %failure.fault(), "embedded store: a batch failed");
+            let fault = failure.fault().to_string();
+            if self.failing.as_ref() != Some(&fault) {
+                // Said once for as long as it stays the same.
+                tracing::error!(folder = %self.folder.display(), %fault, "embedded store: it fails");
+                self.failing = Some(fault);
+            }
             if matches!(failure, Failure::Redb(_)) {
                 // redb wants its file reopened after any I/O error.
                 self.database = None;
@@ -125,7 +144,7 @@ impl Engine {
         self.tried = Instant::now();
         match file::open(&self.folder) {
             Ok((database, _)) => {
-                tracing::info!("embedded store: the file is open again");
+                tracing::debug!("embedded store: the file is open again");
                 let database = Arc::new(database);
                 self.shelf.put(&database);
                 self.database = Some(database);
