@@ -347,3 +347,28 @@ impl NodeCore {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chunk_sync::limits::TILES_PER_CHUNK;
+    use chunk_sync::terrain::Tile;
+
+    #[test]
+    fn births_in_water_are_moved_to_land_if_there_is_any() {
+        let entity = EntityId::born_with_land(WORLD, IslandId(1), 3, 0);
+        let pose = Creature::born(IslandId(1), 3, 0).state.pose;
+        let at = |pose: Pose| pose.place(ChunkPos::new(0, 0));
+        let mut tiles = [Tile::Water; TILES_PER_CHUNK];
+        assert_eq!(on_land(&tiles, pose, entity), pose, "nowhere to go");
+        for spit in [0, 15, 240, TILES_PER_CHUNK - 1] {
+            tiles = [Tile::Cliff; TILES_PER_CHUNK];
+            tiles[spit] = Tile::Sand;
+            let moved = on_land(&tiles, pose, entity);
+            assert_eq!(tile_in_chunk(&tiles, at(moved)), Tile::Sand, "tile {spit}");
+            assert_eq!(moved.heading(), pose.heading());
+        }
+        tiles = [Tile::Grass; TILES_PER_CHUNK];
+        assert_eq!(on_land(&tiles, pose, entity), pose, "it stood on land already");
+    }
+}

@@ -14,6 +14,7 @@ use chunk_sync::time::Tick;
 use chunk_sync::wire::{RejectCode, frame, kind};
 use std::collections::BTreeSet;
 use world_node::core::Standing;
+use world_node::limits::CHECKPOINT_EVERY_MS;
 
 /// How long after a session was taken elsewhere its old node has noticed without being told: a round, spread over
 /// ticks, and the one before that had just begun.
@@ -55,7 +56,11 @@ fn a_session_taken_elsewhere_ends_though_nobody_said_so() {
     let mut town = Town::new(1);
     town.enter(0, 1, 1);
     town.enter(0, 2, 2);
-    town.run(20);
+    // Their places are saved and they stand still: no checkpoint will be refused, and tell by that.
+    let saved_after = (CHECKPOINT_EVERY_MS / TICK_MS) as u32 + 15;
+    town.run(saved_after);
+    let checkpoints = town.nodes[0].core.counters().checkpoints;
+    assert_eq!(checkpoints, 2);
     // Another node takes player 1 and dies before it has said a word.
     let record = SessionRecord { source: Source(9), epoch: Epoch(2), island: ISLAND };
     let commit = Commit::new(PartitionKey::player(player(1)), Token(77))
@@ -69,6 +74,7 @@ fn a_session_taken_elsewhere_ends_though_nobody_said_so() {
         town.run(1);
     }
     assert_eq!((code(&town, 0, 1), code(&town, 0, 2)), (Some(RejectCode::Replaced), None));
+    assert_eq!(town.nodes[0].core.counters().checkpoints, checkpoints + 1, "none but that of its leaving");
     assert_eq!(town.seen(0, 2).players(), BTreeSet::from([2]));
 }
 
