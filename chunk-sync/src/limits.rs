@@ -66,6 +66,14 @@ pub const CLIENT_FRAMES_PER_TICK_MAX: usize = 64;
 /// Frames that a silent client may have saved up for each tick that it was not heard: a network or a node that stood
 /// still for seconds makes no flood of a walk.
 pub const CLIENT_FRAMES_SAVED_PER_TICK: usize = 4;
+/// Bytes of what a client says of one action.
+pub const ACTION_BYTES_MAX: usize = 2 * 1024;
+/// Acts of one session that are under way; more are refused until one has ended.
+pub const ACTS_OPEN_MAX: usize = 8;
+/// Bytes of documents in one frame, but for a single document that is larger.
+pub const DOCS_FRAME_BYTES_MAX: usize = 256 * 1024;
+/// How long an act may wait for the store before it is refused, or its client hears that nobody knows yet.
+pub const ACT_WAIT_MS: u64 = 10_000;
 /// Sessions that a node lets in per tick.
 pub const ADMISSIONS_PER_TICK_MAX: usize = 50;
 /// Bytes of snapshots that a node starts to send per tick to joining or skipped clients.
@@ -166,6 +174,10 @@ const _: () = {
         "one snapshot may exceed the backlog, never two"
     );
     assert!(KEEP_ALIVE_MS * 3 <= SILENT_MS_MAX);
+    assert!(ACTION_BYTES_MAX < CLIENT_FRAME_BYTES_MAX / 2);
+    assert!(DOCS_FRAME_BYTES_MAX + crate::store::DOCUMENT_MAX_BYTES < SERVER_FRAME_BYTES_MAX);
+    assert!(ACTS_OPEN_MAX <= crate::store::ACTS_PER_ACTOR_MAX, "every open act can be remembered");
+    assert!(ACT_WAIT_MS < NODE_LEASE_MS);
     assert!(MINIMUM_POPULATION < DESIGN_POPULATION && DESIGN_POPULATION <= CAP_POPULATION);
     assert!(CLAIM_LINGER_MS >= 30_000);
     assert!(

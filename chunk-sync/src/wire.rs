@@ -3,9 +3,11 @@
 //! A frame is a u32 big-endian length, a kind byte and a body; the length counts kind and body. Control messages
 //! are MessagePack maps with string keys; what is sent often is packed.
 
+mod acts;
 mod control;
 mod packed;
 
+pub use acts::{Act, ActNumber, ActOutcome, Acted, Docs};
 pub use control::{Hello, Reject, RejectCode, Seat, Welcome, is_name};
 pub use packed::{
     LAND_FRAME_BYTES, MOVE_BODY_BYTES, Move, TICK_HEADER_BYTES_MAX, TickHeader, decode_land, land_frame,
@@ -20,8 +22,10 @@ use thiserror::Error;
 pub const PROTOCOL_VERSIONS: (u16, u16) = (1, 1);
 /// Feature: the server sends `Land` for every chunk that comes into view.
 pub const FEATURE_LAND: &str = "land";
+/// Feature: the server sends `Docs`: what is built, grows and lies about in view, and what the player carries.
+pub const FEATURE_DOCS: &str = "docs";
 /// Features that this build can serve.
-pub const FEATURES: [&str; 1] = [FEATURE_LAND];
+pub const FEATURES: [&str; 2] = [FEATURE_LAND, FEATURE_DOCS];
 /// Bytes of the length prefix.
 pub const LENGTH_BYTES: usize = 4;
 
@@ -35,6 +39,8 @@ pub mod kind {
     pub const PING: u8 = 0x03;
     /// The client leaves; empty.
     pub const BYE: u8 = 0x04;
+    /// An act (MessagePack `Act`).
+    pub const ACT: u8 = 0x05;
     /// The allocator's answer (MessagePack `Seat`).
     pub const SEAT: u8 = 0x81;
     /// The node's answer (MessagePack `Welcome`).
@@ -47,6 +53,10 @@ pub mod kind {
     pub const PONG: u8 = 0x85;
     /// The tiles of a chunk (packed).
     pub const LAND: u8 = 0x86;
+    /// What came of an act (MessagePack `Acted`).
+    pub const ACTED: u8 = 0x87;
+    /// Documents of a chunk or of the player (MessagePack `Docs`).
+    pub const DOCS: u8 = 0x88;
 }
 
 /// Why bytes are refused.

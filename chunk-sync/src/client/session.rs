@@ -443,6 +443,9 @@ fn cure(code: RejectCode) -> Cure {
         }
         C::Malformed | C::Version | C::Unexpected | C::Flood | C::BadName | C::NoIsland => Cure::None,
         C::TicketForged | C::Replaced => Cure::None,
+        C::Travelled => Cure::Again,
+        // Said of acts, never at a door.
+        C::StoreFull | C::BadAct | C::TooManyActs | C::ActForgotten | C::Contested | C::NoRoom => Cure::None,
     }
 }
 

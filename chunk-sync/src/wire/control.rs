@@ -176,8 +176,22 @@ reject_codes! {
     NodeLost = 132, "node_lost", "This server lost touch with the world. Please reconnect.";
     /// The node can take nobody more right now.
     Busy = 133, "busy", "This server is busy. Please try again in a moment.";
+    /// The player set out for another island; come back through the allocator.
+    Travelled = 134, "travelled", "You set out for another island.";
     /// The store can't answer right now.
     StoreAway = 140, "store_away", "The world can't be reached right now. Please try again in a moment.";
+    /// The store has no room left.
+    StoreFull = 141, "store_full", "The world can't keep anything new right now. Please try again later.";
+    /// An act that no rule understands.
+    BadAct = 150, "bad_act", "Your game asked for something that this server doesn't know. Please update it.";
+    /// More acts under way than one player may have.
+    TooManyActs = 151, "too_many_acts", "One thing after the other, please.";
+    /// An act that is too old to be known, or out of order.
+    ActForgotten = 152, "act_forgotten", "That was too long ago.";
+    /// Many want the same at once.
+    Contested = 153, "contested", "Somebody else was faster. Please try again.";
+    /// No room is left for it here.
+    NoRoom = 154, "no_room", "There is no room for more here.";
 }
 
 impl RejectCode {
