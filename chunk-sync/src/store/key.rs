@@ -35,6 +35,11 @@ impl PartitionKey {
         Self::build(format_args!("w{}/name/{}", world.0, name.to_lowercase()))
     }
 
+    /// The partition of one trade, by its name; its world of origin is that of the player who offered it.
+    pub fn trade(offerer: PlayerId, trade: impl fmt::Display) -> Self {
+        Self::build(format_args!("w{}/trade/{trade}", offerer.0 >> ID_WORLD_SHIFT))
+    }
+
     /// The partition of one chunk of an island.
     pub fn chunk(world: WorldId, island: IslandId, chunk: ChunkPos) -> Self {
         Self::build(format_args!("w{}/chunk/{island}/{}/{}", world.0, chunk.x, chunk.y))
@@ -95,6 +100,7 @@ mod tests {
             (PartitionKey::player(player), "w7/player/01c000000000002a"),
             (PartitionKey::player(PlayerId(u64::MAX)), "w1023/player/ffffffffffffffff"),
             (PartitionKey::name(WORLD, "AnnA_1"), "w1/name/anna_1"),
+            (PartitionKey::trade(player, "x.1"), "w7/trade/x.1"),
             (PartitionKey::chunk(WORLD, IslandId(9), corner), "w1/chunk/9/-32768/32767"),
             (PartitionKey::node(WorldId(3), "n1"), "w3/node/n1"),
             (PartitionKey::node(WorldId(3), NodeId(1)), "w3/node/1"),
