@@ -43,6 +43,8 @@ pub struct Counters {
     pub pauses: u64,
     /// Places of players that were given to the store.
     pub checkpoints: u64,
+    /// Commits to chunks that other nodes were told of.
+    pub commits_told: u64,
     /// Dead incarnations that this node took over.
     pub takeovers: u64,
     rejects: BTreeMap<RejectCode, u64>,

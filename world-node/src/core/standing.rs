@@ -6,7 +6,7 @@ use super::ports::Standing;
 use super::session::Stage;
 use super::store::Ask;
 use chunk_sync::ids::{ConnId, NodeId, PlayerId, Source};
-use chunk_sync::limits::{NODE_LEASE_MS, NODE_RENEW_MS, TICK_MS};
+use chunk_sync::limits::{ACT_WAIT_MS, NODE_LEASE_MS, NODE_RENEW_MS, TICK_MS};
 use chunk_sync::records::*;
 use chunk_sync::store::{
     CommitOutcome, EpochStep, Lease, LeaseStep, PartitionKey, PartitionView, Refusal, StoreAnswer,
@@ -58,6 +58,8 @@ pub(super) struct Register {
     alive: Vec<(NodeId, Source)>,
     /// When the newest registry that was read was asked for.
     pub asked_ms: u64,
+    /// The store's clock at the last grant of the lease, and the world's when that was heard.
+    lease: Option<(u64, u64)>,
     /// Sessions that are still to be looked up in this round, how many of them a tick, and when the next one begins.
     recheck: Vec<(ConnId, PlayerId, u64)>,
     recheck_share: usize,
@@ -68,6 +70,13 @@ impl Register {
     /// Registry and plan are read at the next step.
     pub(super) fn read_now(&mut self) {
         self.registry_ms = 0;
+    }
+
+    /// Until when, by the store's clock, a commit for a player may be done that is sent now.
+    pub(super) fn act_deadline_ms(&self, now_ms: u64) -> Option<u64> {
+        let (store_ms, heard_ms) = self.lease?;
+        let store_now_ms = store_ms + now_ms.saturating_sub(heard_ms);
+        Some((store_now_ms + ACT_WAIT_MS).min(store_ms + NODE_LEASE_MS))
     }
 
     /// Whether the registry names this incarnation as alive.
@@ -193,6 +202,13 @@ impl NodeCore {
             StoreAnswer::Committed(CommitOutcome::Refused(_)) => Some(false),
             _ => None,
         };
+        if let (
+            RegisterAsk::Register | RegisterAsk::Renew | RegisterAsk::Revalidate(_),
+            StoreAnswer::Committed(CommitOutcome::Done { store_ms, .. }),
+        ) = (ask, &answer)
+        {
+            self.register.lease = Some((*store_ms, self.now_ms));
+        }
         match (ask, outcome, answer) {
             (RegisterAsk::Register, Some(true), _) => self.serve(),
             // The first try was done, only its answer was lost.
