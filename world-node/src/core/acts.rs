@@ -151,6 +151,7 @@ impl NodeCore {
             self.tell(told);
         }
         self.note_changed_docs();
+        self.counters.acts = *self.executor.counters();
         for answer in self.executor.drain_answers() {
             self.act_answered(&answer);
         }

@@ -311,11 +311,16 @@ impl NodeCore {
         });
     }
 
+    /// Whether no node that is alive began before this one: what one node does for all is this one's to do.
+    pub fn is_oldest(&self) -> bool {
+        let oldest = self.register.alive.iter().map(|(_, source)| *source).min();
+        self.standing == Standing::Serving && oldest == Some(self.config.source)
+    }
+
     /// Leases of incarnations that are no longer listed and ended long ago are cleared away, one a reading, by the
     /// oldest node.
     fn sweep_leases(&mut self, view: &PartitionView) {
-        let oldest = self.register.alive.iter().map(|(_, source)| *source).min();
-        if self.standing != Standing::Serving || oldest != Some(self.config.source) {
+        if !self.is_oldest() {
             return;
         }
         let over = |lease: &Lease| lease.until_ms + SWEEP_AFTER_MS < view.store_ms;
