@@ -100,6 +100,9 @@ impl Cluster {
                 }
             }
             ClientEvent::ProtocolError(why) => self.watch.fail(format!("{name} was sent nonsense: {why}")),
+            ClientEvent::Acted(_) => {
+                self.watch.fail(format!("{name} heard of an act that it never asked for"))
+            }
             ClientEvent::Ended(reason) => {
                 self.tell(&format!("{name} is done: {reason:?}"));
                 self.hang_up(at);

@@ -379,6 +379,7 @@ impl Engine {
             }
             ClientEvent::Unreachable(door) => self.tally.unreachable(door),
             ClientEvent::Lost | ClientEvent::Ended(_) => self.lost(number),
+            ClientEvent::Acted(_) => {}
         }
     }
 
