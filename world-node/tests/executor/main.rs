@@ -4,8 +4,10 @@
 
 mod audit;
 mod book;
+mod chaos;
 mod client;
 mod node;
 mod stories;
 mod town;
+mod wishes;
 mod world;

@@ -1,13 +1,12 @@
 //! Everything a player can do, on a store that works.
 
-use crate::town::{first, middle};
+use crate::town::first;
 use crate::world::World;
-use chunk_sync::ids::PlayerId;
 use world_node::executor::Verdict;
 use world_node::rules::items::ItemKind;
 use world_node::rules::resources::ResourceKind;
 use world_node::rules::site::TilePos;
-use world_node::rules::{Action, };
+use world_node::rules::Action;
 
 const DONE: Verdict = Verdict::Done(None);
 
