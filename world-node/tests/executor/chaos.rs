@@ -7,6 +7,7 @@ use super::town::{CHUNKS, home};
 use super::world::{Net, World};
 use chunk_sync::ids::PlayerId;
 use chunk_sync::limits::ACTS_OPEN_MAX;
+use chunk_sync::records::{DOC_CLAIMS, DOC_PLACE};
 use chunk_sync::store::MemoryFault;
 use std::collections::BTreeMap;
 use world_node::executor::{Verdict, Why};
@@ -81,11 +82,21 @@ fn trouble(world: &mut World, players: u64) {
             let follows = world.pick(2) == 0;
             world.post(node, 0, if follows { Input::Follow(chunk) } else { Input::Unfollow(chunk) });
         }
-        18..=20 => {
+        18 | 19 => {
+            let chunk = home(CHUNKS[world.pick(4)]);
+            world.save(node, chunk, DOC_CLAIMS);
+        }
+        20 | 21 => {
+            let player = PlayerId(1 + world.pick(players as usize) as u64);
+            if let Some(session) = world.clients[&player].session {
+                world.save(session.node, Partition::Player(player), DOC_PLACE);
+            }
+        }
+        22..=24 => {
             let player = 1 + world.pick(players as usize) as u64;
             world.enter(player, node);
         }
-        21 => {
+        25 => {
             // The connection is lost; the node notices, or does not.
             let player = 1 + world.pick(players as usize) as u64;
             let session = world.client(player).session.take();
@@ -122,7 +133,7 @@ fn heal(world: &mut World, players: u64) {
         }
     }
     for node in 0..NODES {
-        CHUNKS.map(|chunk| world.post(node, 0, Input::Follow(home(chunk))));
+        CHUNKS.into_iter().for_each(|chunk| world.post(node, 0, Input::Follow(home(chunk))));
     }
     let quiet = |world: &World| {
         let waits = world.clients.values().any(|client| !client.open().is_empty());
@@ -208,7 +219,7 @@ fn live(seed: u64, tally: &mut Tally) {
             ("carried", counters.carried),
             ("forgotten", counters.forgotten),
         ];
-        counts.map(|(name, count)| *tally.entry(name).or_default() += count);
+        counts.into_iter().for_each(|(name, count)| *tally.entry(name).or_default() += count);
     }
 }
 

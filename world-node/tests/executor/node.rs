@@ -10,7 +10,7 @@ use chunk_sync::time::Tick;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use world_node::executor::{Ask, Change, Executor, NewAct, Port, Told};
+use world_node::executor::{Ask, Change, Executor, NewAct, Port, Told, Writes};
 use world_node::rules::{ChunkLand, Partition, TransferId};
 
 /// Unix time at the beginning of each test, by the store's clock.
@@ -25,6 +25,8 @@ pub(super) type Places = Rc<RefCell<BTreeMap<PlayerId, Place>>>;
 pub(super) enum Input {
     Answer(Ask, StoreAnswer),
     Told(Told),
+    /// A commit of another part of this node.
+    Own(Partition, [Token; 2], Writes),
     Begin(NewAct),
     EndSession(PlayerId, Epoch),
     Follow(Partition),
@@ -102,6 +104,9 @@ impl Node {
             Input::Answer(ask, answer) => executor.answer(ask, answer, side),
             Input::Told(Told { partition, previous, token, event }) => {
                 let writes = Change::read(&event).expect("an executor packed it").writes();
+                executor.take(partition, previous, token, writes, side);
+            }
+            Input::Own(partition, [previous, token], writes) => {
                 executor.take(partition, previous, token, writes, side);
             }
             Input::Begin(act) => executor.begin(act, side),

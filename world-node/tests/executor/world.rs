@@ -2,6 +2,7 @@
 //! delays, loses, repeats and reorders; nodes stand still and die; players come and go.
 
 use super::book::Book;
+use bytes::Bytes;
 use super::client::{Client, Session};
 use super::node::{BEGAN_MS, Input, Node, Places};
 use super::town::{CHUNKS, CORNER, home, middle};
@@ -153,6 +154,16 @@ impl World {
         assert!(matches!(answer, StoreAnswer::Committed(CommitOutcome::Done { .. })));
     }
 
+    /// Another part of a node saves something of its own in a partition, without a word to others.
+    pub(super) fn save(&mut self, node: usize, at: Partition, name: &str) {
+        let (token, value) = (self.token(), Bytes::from(self.now_ms.to_string()));
+        let commit = Commit::new(key_of(at), token).put(name, value.clone());
+        let answer = self.store.call(BEGAN_MS + self.now_ms, &StoreOp::Commit(commit));
+        let StoreAnswer::Committed(CommitOutcome::Done { previous, .. }) = answer else { return };
+        let delay_ms = self.delay(self.net.store_ms);
+        self.post(node, delay_ms, Input::Own(at, [previous, token], vec![(name.into(), Some(value))]));
+    }
+
     pub(super) fn stand(&mut self, player: u64, tile: TilePos) {
         self.places.borrow_mut().insert(PlayerId(player), middle(tile));
     }
@@ -290,6 +301,9 @@ impl World {
 
     fn arrive(&mut self, flight: Flight) {
         match flight {
+            // The player has come back meanwhile: a node knows that by the epoch.
+            Flight::To { node, input: Input::Unfollow(Partition::Player(player)), .. }
+                if self.clients[&player].session.is_some_and(|session| session.node == node) => {}
             Flight::To { node, source, input } if self.sources[node] == source => {
                 self.nodes[node].iter_mut().for_each(|node| node.inbox.push(input.clone()));
             }
