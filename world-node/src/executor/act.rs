@@ -494,11 +494,10 @@ impl Executor {
                 self.is_old(act.home());
                 self.decide_anew(act, port)
             }
-            // The session that asked last is another than the one that the commit was made for.
-            Refusal::EpochMismatch { current, .. } if current == u64::from(act.actor.epoch.0) => {
+            // A later session has asked than the one that the commit was made for.
+            Refusal::EpochMismatch { .. } | Refusal::ActFenced { .. } if underway.epoch() < act.actor.epoch => {
                 self.ask_memory(act, port)
             }
-            Refusal::ActFenced { newest } if newest == act.actor.epoch.0 => self.ask_memory(act, port),
             Refusal::EpochMismatch { .. } | Refusal::ActFenced { .. } => Turn::End(Verdict::Fenced),
             Refusal::ActForgotten { .. } if act.again => Turn::End(Verdict::Over),
             Refusal::ActForgotten { .. } => host(RejectCode::ActForgotten),
@@ -694,6 +693,11 @@ impl Executor {
 impl Underway {
     fn new(commit: Commit, effects: Option<Effects>, result: ActResult, fence: Option<Fence>) -> Self {
         Self { commit, effects, result, fence, unknown: false, resting: false }
+    }
+
+    /// The session that it was made for.
+    fn epoch(&self) -> Epoch {
+        Epoch(self.commit.act.as_ref().map_or(0, |act| act.session_epoch))
     }
 }
 
