@@ -166,6 +166,7 @@ impl Executor {
         if !replica.followed {
             replica.followed = true;
             // What was known of it loosely may be old.
+            replica.followed_from = self.readings + 1;
             replica.wanted = self.readings + 1;
             self.read(partition, port);
         }
@@ -181,7 +182,8 @@ impl Executor {
 
     /// Whether a partition's documents are here and kept current.
     pub fn is_current(&self, partition: Partition) -> bool {
-        self.replicas.get(&partition).is_some_and(|replica| replica.followed && replica.is_loaded())
+        let current = |replica: &Replica| replica.is_loaded() && replica.fresh >= replica.followed_from;
+        self.replicas.get(&partition).is_some_and(|replica| replica.followed && current(replica))
     }
 
     /// Documents of a partition, as they are known here.
@@ -194,7 +196,8 @@ impl Executor {
         self.acts.range((player, ActNumber(0))..=(player, ActNumber(u64::MAX))).count()
     }
 
-    /// Begins an act. One that is under way already is answered to the session that asked last.
+    /// Begins an act. One that is under way already is answered to the session that asked last. When too much is under
+    /// way, a new act is refused; of one that may have been done before nobody can say so.
     pub fn begin(&mut self, act: NewAct, port: &dyn Port) {
         let (player, number, epoch) = (act.actor.player, number_of(act.actor.act), act.actor.epoch);
         if let Some(open) = self.acts.get_mut(&(player, number)) {
@@ -202,7 +205,8 @@ impl Executor {
             return;
         }
         if self.acts.len() >= ACTS_OF_NODE_MAX {
-            let verdict = Verdict::Refused(Why::Host(chunk_sync::wire::RejectCode::Busy));
+            let refused = Verdict::Refused(Why::Host(chunk_sync::wire::RejectCode::Busy));
+            let verdict = if act.is_again() { Verdict::Over } else { refused };
             self.answers.push(Answer { player, epoch, number, verdict });
             return;
         }
@@ -246,10 +250,11 @@ impl Executor {
             let newer = self.readings + 1;
             let Some(replica) = self.replicas.get_mut(&partition) else { continue };
             replica.spoil();
+            replica.wanted = newer;
             if replica.followed {
-                replica.wanted = newer;
                 self.read(partition, port);
             }
+            self.wake(partition);
         }
     }
 

@@ -116,9 +116,16 @@ pub(super) struct OpenAct {
     timer_ms: u64,
 }
 
+impl NewAct {
+    /// Whether it may have been done before: it was asked for in an earlier session.
+    pub(super) fn is_again(&self) -> bool {
+        self.actor.act.epoch < self.actor.epoch
+    }
+}
+
 impl OpenAct {
     pub(super) fn new(act: NewAct, reading: u64, now_ms: u64) -> Self {
-        let again = act.actor.act.epoch < act.actor.epoch;
+        let again = act.is_again();
         Self {
             actor: act.actor,
             action: act.action,
@@ -142,6 +149,11 @@ impl OpenAct {
     /// Whether nothing of it was sent to the store for the session of `epoch`.
     pub(super) fn is_idle(&self, epoch: Epoch) -> bool {
         self.actor.epoch == epoch && matches!(self.stage, Stage::Ask | Stage::Read(_))
+    }
+
+    /// Whether it has waited for as long as an act may.
+    fn has_waited(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.begun_ms) > ACT_WAIT_MS
     }
 
     fn home(&self) -> Partition {
@@ -269,7 +281,7 @@ impl Executor {
     fn try_act(&mut self, act: &mut OpenAct, port: &mut dyn Port) -> Turn {
         let Stage::Read(min) = act.stage else { return Turn::Wait };
         let key = Key::Act(act.actor.player, number_of(act.actor.act));
-        if port.now_ms().saturating_sub(act.begun_ms) > ACT_WAIT_MS && !act.again {
+        if act.has_waited(port.now_ms()) && !act.again {
             return Turn::End(Verdict::Refused(Why::Host(RejectCode::StoreAway)));
         }
         act.actor.tick = port.tick();
@@ -429,10 +441,13 @@ impl Executor {
             StoreAnswer::Failed(StoreFault::Full) if !underway.unknown && !act.again => {
                 return host(RejectCode::StoreFull);
             }
-            StoreAnswer::Failed(StoreFault::Away | StoreFault::Broken { .. })
-                if !underway.unknown && !act.again =>
-            {
+            StoreAnswer::Failed(StoreFault::Away) if !underway.unknown && !act.again => {
                 return host(RejectCode::StoreAway);
+            }
+            // It may be done, and this store can't tell; nobody waits for it for ever.
+            StoreAnswer::Failed(StoreFault::Broken { .. }) if act.has_waited(port.now_ms()) => {
+                self.counters.faults += 1;
+                return Turn::End(Verdict::Over);
             }
             StoreAnswer::Failed(StoreFault::Invalid(_)) if !underway.unknown => {
                 self.counters.faults += 1;
@@ -445,6 +460,8 @@ impl Executor {
                 return Turn::Wait;
             }
         };
+        // A copy of it may still be on its way to the store: a refusal must be remembered there from now on.
+        act.again |= underway.unknown;
         self.refused_by_store(act, &underway, refusal, port)
     }
 
@@ -474,16 +491,11 @@ impl Executor {
                     return self.refuse(act, Why::Host(RejectCode::Contested), port);
                 }
                 // The home is old here: it is read anew, and the rule asked again.
-                if let Some(replica) = self.replicas.get_mut(&act.home()) {
-                    replica.wanted = replica.wanted.max(self.readings + 1);
-                }
-                let home = act.home();
-                self.read(home, port);
-                self.decide_fresh(act, port)
+                self.is_old(act.home());
+                self.decide_anew(act, port)
             }
-            // The session that asked last is another than the one that the commit was made for.
-            Refusal::EpochMismatch { current, .. } if current == u64::from(act.actor.epoch.0) => {
-                act.stage = Stage::Ask;
+            // A later session has asked than the one that the commit was made for.
+            Refusal::EpochMismatch { .. } | Refusal::ActFenced { .. } if underway.epoch() < act.actor.epoch => {
                 self.ask_memory(act, port)
             }
             Refusal::EpochMismatch { .. } | Refusal::ActFenced { .. } => Turn::End(Verdict::Fenced),
@@ -508,14 +520,6 @@ impl Executor {
         self.try_act(act, port)
     }
 
-    /// Decides when the home was read anew.
-    fn decide_fresh(&mut self, act: &mut OpenAct, port: &mut dyn Port) -> Turn {
-        let key = Key::Act(act.actor.player, number_of(act.actor.act));
-        let newer = self.replicas.get(&act.home()).map_or(0, |replica| replica.wanted);
-        act.stage = Stage::Read(newer);
-        if self.is_ready(act.home(), newer, key, port) { self.try_act(act, port) } else { Turn::Wait }
-    }
-
     /// The commit is done: others are told, its transfer goes on its way.
     fn act_done(
         &mut self,
@@ -532,9 +536,9 @@ impl Executor {
             return Turn::End(Verdict::Refused(why.unwrap_or(Why::Rule(RuleReject::Unread))));
         };
         let key = (act.actor.player, number_of(act.actor.act));
+        self.awaiting.extend(effects.transfer.map(|id| (id, key)));
         self.send_off(&effects, underway.fence);
-        if let Some(id) = effects.transfer {
-            self.awaiting.insert(id, key);
+        if effects.transfer.is_some() {
             act.stage = Stage::Carried;
             return Turn::Wait;
         }
@@ -580,25 +584,56 @@ impl Executor {
         }
         let Some(id) = result.transfer else { return Turn::End(Verdict::Over) };
         match self.pending(home, id) {
-            Some(transfer) => {
-                self.carry(id, transfer, None);
+            Ok(Some(transfer)) => {
                 self.awaiting.insert(id, (act.actor.player, number_of(act.actor.act)));
+                self.carry(id, transfer, None);
                 act.stage = Stage::Carried;
                 Turn::Wait
             }
-            None => Turn::End(Verdict::Over),
+            Ok(None) | Err(_) => Turn::End(Verdict::Over),
         }
     }
 
     /// A transfer that is pending at a partition, as it is known here.
-    pub(super) fn pending(&mut self, at: Partition, id: TransferId) -> Option<Transfer> {
+    ///
+    /// # Errors
+    /// `Unread` when something is there that this build can't read.
+    pub(super) fn pending(
+        &mut self,
+        at: Partition,
+        id: TransferId,
+    ) -> Result<Option<Transfer>, RuleReject> {
         let name = DocName::Out(id);
-        let document = self.replicas.get(&at)?.doc(&name.to_string())?;
+        let document = self.replicas.get(&at).and_then(|replica| replica.doc(&name.to_string()));
+        let Some(document) = document else { return Ok(None) };
         match Doc::unpack(name, &document.value) {
-            Ok(Doc::Out(transfer)) => Some(transfer),
+            Ok(Doc::Out(transfer)) => Ok(Some(transfer)),
             _ => {
                 self.counters.faults += 1;
-                None
+                Err(RuleReject::Unread)
+            }
+        }
+    }
+
+    /// The store is away, and this partition can't be read: new acts that wait for it are refused at once.
+    pub(super) fn refuse_waiting(&mut self, partition: Partition, port: &mut dyn Port) {
+        let Some(replica) = self.replicas.get_mut(&partition) else { return };
+        for key in std::mem::take(&mut replica.waiters) {
+            let Key::Act(player, number) = key else {
+                self.replicas.entry(partition).or_default().waiters.insert(key);
+                continue;
+            };
+            let is_new = |act: &OpenAct| !act.again && matches!(act.stage, Stage::Read(_));
+            match self.acts.remove(&(player, number)) {
+                Some(act) if is_new(&act) => {
+                    let verdict = Verdict::Refused(Why::Host(RejectCode::StoreAway));
+                    self.go_on((player, number), act, Turn::End(verdict), port);
+                }
+                Some(act) => {
+                    self.acts.insert((player, number), act);
+                    self.replicas.entry(partition).or_default().waiters.insert(key);
+                }
+                None => {}
             }
         }
     }
@@ -658,6 +693,11 @@ impl Executor {
 impl Underway {
     fn new(commit: Commit, effects: Option<Effects>, result: ActResult, fence: Option<Fence>) -> Self {
         Self { commit, effects, result, fence, unknown: false, resting: false }
+    }
+
+    /// The session that it was made for.
+    fn epoch(&self) -> Epoch {
+        Epoch(self.commit.act.as_ref().map_or(0, |act| act.session_epoch))
     }
 }
 

@@ -85,9 +85,10 @@ enum Turn {
 
 impl Executor {
     /// Sends a transfer on its way that a commit of this node left pending; with the fence of its decider, if that was
-    /// read before the commit was sent.
+    /// read before the commit was sent. One that an act waits for always goes: acts have a limit of their own.
     pub(super) fn carry(&mut self, id: TransferId, transfer: Transfer, fence: Option<Fence>) {
-        if self.carries.len() >= CARRIES_MAX && !self.carries.contains_key(&id) {
+        let has_room = self.carries.len() < CARRIES_MAX || self.awaiting.contains_key(&id);
+        if !has_room && !self.carries.contains_key(&id) {
             return;
         }
         let at = fence.map_or(At::Fence, At::Judge);
@@ -131,7 +132,7 @@ impl Executor {
                 if !self.is_ready(from, min, key, port) {
                     return Turn::Wait(At::Found(min));
                 }
-                carry.transfer = self.pending(from, id);
+                carry.transfer = self.pending(from, id).unwrap_or_default();
                 if carry.transfer.is_some() { Turn::More(At::Fence) } else { Turn::End }
             }
             At::FoundDecided(partition, min) => self.look_at_decision(id, partition, min, port),
@@ -140,14 +141,17 @@ impl Executor {
                     return Turn::Wait(At::LookDecided(to, decision, min));
                 }
                 match self.pending(from, id) {
-                    Some(transfer) => {
+                    Ok(Some(transfer)) => {
                         carry.transfer = Some(transfer);
                         Turn::More(At::Clear(decision))
                     }
-                    None => {
+                    Ok(None) => {
+                        self.decided(id, decision.refused);
                         self.to_forget(to, id, decision, port);
                         Turn::End
                     }
+                    // It is there, whatever it says: nothing may be forgotten of it.
+                    Err(_) => Turn::End,
                 }
             }
             At::Fence => self.find_fence(carry, key, port),
@@ -155,7 +159,8 @@ impl Executor {
                 if !self.is_ready(from, min, key, port) {
                     return Turn::Wait(At::Look(fence, min));
                 }
-                if self.pending(from, id).is_some() { Turn::More(At::Judge(fence)) } else { Turn::End }
+                let pending = self.pending(from, id).unwrap_or_default();
+                if pending.is_some() { Turn::More(At::Judge(fence)) } else { Turn::End }
             }
             At::Judge(fence) | At::Parked(fence) => self.judge(id, carry, fence, port),
             At::Commit(mut underway) => {
@@ -237,10 +242,8 @@ impl Executor {
         let Some(view) = self.show_all(from, clear_reads(id, transfer)) else { return Turn::End };
         match clear(&view, id, from, &decision, port.tick()) {
             Ok(Cleared::Commit(set)) => self.send_step(id, set, On::Decision(decision), port),
-            Ok(Cleared::Already) => {
-                self.to_forget(to, id, decision, port);
-                Turn::End
-            }
+            // As it is known here, which may be from before it was sent: only a reading that begins now tells.
+            Ok(Cleared::Already) => Turn::More(At::LookDecided(to, decision, self.next_reading())),
             Err(_) => {
                 self.counters.faults += 1;
                 Turn::End
@@ -300,10 +303,13 @@ impl Executor {
                 self.unlock(partition, key);
                 self.step_refused(id, carry, *underway, &refusal, port);
             }
-            StoreAnswer::Failed(fault) => {
-                if matches!(fault, StoreFault::Invalid(_)) {
-                    self.counters.faults += 1;
-                }
+            // No store takes it, however often: somebody has to look at it.
+            StoreAnswer::Failed(StoreFault::Invalid(_)) => {
+                self.counters.faults += 1;
+                self.unlock(partition, key);
+                self.ended_unseen(id);
+            }
+            StoreAnswer::Failed(_) => {
                 underway.resting = true;
                 carry.at = At::Commit(underway);
                 carry.timer_ms = 0;
@@ -329,11 +335,12 @@ impl Executor {
         carry.at = match underway.on {
             On::Fence(fence) => At::Judge(fence),
             On::Decision(decision) => {
+                self.decided(id, decision.refused);
                 if let Some(transfer) = &carry.transfer {
                     self.to_forget(transfer.to, id, decision, port);
                 }
                 self.counters.carried += 1;
-                return self.ended_unseen(id);
+                return;
             }
         };
         self.carries.insert(id, carry);
@@ -360,10 +367,8 @@ impl Executor {
             self.carries.insert(id, carry);
             return;
         }
-        let (partition, newer) = (underway.set.partition, self.next_reading());
+        self.is_old(underway.set.partition);
         self.carries.insert(id, carry);
-        if self.is_ready(partition, newer, Key::Carry(id), port) {
-            self.runnable.insert(Key::Carry(id));
-        }
+        self.runnable.insert(Key::Carry(id));
     }
 }

@@ -107,12 +107,10 @@ impl Executor {
             }
             answer => {
                 // Somebody else was faster, or the store is away: look again in a while.
-                if matches!(answer, StoreAnswer::Committed(_))
-                    && let Some(replica) = self.replicas.get_mut(&at)
-                {
+                if matches!(answer, StoreAnswer::Committed(_)) {
                     self.counters.conflicts += 1;
-                    replica.wanted = replica.wanted.max(self.readings + 1);
                 }
+                self.is_old(at);
                 self.read(at, port);
                 let Some(forgets) = self.forgets.get_mut(&at) else { return };
                 forgets.due_ms = port.now_ms() + RETRY_MS;

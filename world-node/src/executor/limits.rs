@@ -9,8 +9,10 @@ pub const RECENT_TOKENS: usize = 2 * LOG_COMMITS_MAX;
 pub const AHEAD_MAX: usize = 32;
 /// How long a missing commit is waited for before the store is asked.
 pub const GAP_WAIT_MS: u64 = 2 * TICK_MS;
-/// How often a partition that is followed is compared with the store.
-pub const COMPARE_EVERY_MS: u64 = 5_000;
+/// How often a partition that is followed, or that something waits for, is compared with the store.
+pub const COMPARE_EVERY_MS: u64 = 4_500;
+/// Within this time a commit that nobody told of is known: the comparison, its turn among the others, the answer.
+pub const COMPARED_WITHIN_MS: u64 = 5_000;
 /// Comparisons that are begun per tick.
 pub const COMPARES_PER_TICK_MAX: usize = 32;
 /// How long a partition that nobody follows is kept after it was last used.
@@ -33,5 +35,6 @@ pub const CARRIES_MAX: usize = 16_384;
 pub const ACTS_OF_NODE_MAX: usize = 16_384;
 
 const _: () = assert!(GAP_WAIT_MS < RETRY_MS && RETRY_MS < SAY_WAITING_MS && SAY_WAITING_MS < ACT_WAIT_MS);
+const _: () = assert!(COMPARE_EVERY_MS + RETRY_MS <= COMPARED_WITHIN_MS);
 const _: () = assert!(ACTS_OF_NODE_MAX >= ACTS_OPEN_MAX * 1_000);
 const _: () = assert!(AHEAD_MAX < LOG_COMMITS_MAX);

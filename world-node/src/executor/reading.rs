@@ -5,7 +5,7 @@ use super::limits::{COMPARE_EVERY_MS, COMPARES_PER_TICK_MAX, GAP_WAIT_MS, LOOSE_
 use super::replica::{Replica, Step, Taken};
 use super::{Ask, Executor, Key, Port, key_of};
 use crate::rules::Partition;
-use chunk_sync::store::{LoggedCommit, Name, StoreAnswer, StoreOp, Tail, Token};
+use chunk_sync::store::{LoggedCommit, Name, StoreAnswer, StoreFault, StoreOp, Tail, Token};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
@@ -15,6 +15,8 @@ impl Executor {
     pub(super) fn is_ready(&mut self, partition: Partition, min: u64, key: Key, port: &mut dyn Port) -> bool {
         let replica = self.replicas.entry(partition).or_default();
         replica.used_ms = port.now_ms();
+        let from = if replica.followed { replica.followed_from } else { 0 };
+        let min = min.max(replica.must).max(from);
         if replica.is_loaded() && replica.fresh >= min {
             return true;
         }
@@ -22,6 +24,15 @@ impl Executor {
         replica.wanted = replica.wanted.max(min).max(1);
         self.read(partition, port);
         false
+    }
+
+    /// What is here of a partition was too old for a commit: it is read anew before anything more is decided on it.
+    pub(super) fn is_old(&mut self, partition: Partition) {
+        let newer = self.next_reading();
+        if let Some(replica) = self.replicas.get_mut(&partition) {
+            replica.must = newer;
+            replica.wanted = replica.wanted.max(newer);
+        }
     }
 
     /// The number of the first reading that begins from now on.
@@ -76,6 +87,10 @@ impl Executor {
             StoreAnswer::Loaded(view) => {
                 replica.load(number, view, &mut changed);
                 replica.read_ms = now_ms;
+                if replica.followed && replica.has_ahead() && replica.gap_since_ms.is_none() {
+                    replica.gap_since_ms = Some(now_ms);
+                    self.rereads.insert(partition);
+                }
             }
             StoreAnswer::Tailed(tail) => {
                 let followed = match tail {
@@ -90,9 +105,12 @@ impl Executor {
                 replica.fresh = replica.fresh.max(number);
                 replica.read_ms = now_ms;
             }
-            _ => {
+            answer => {
                 replica.retry_ms = now_ms + RETRY_MS;
                 self.rereads.insert(partition);
+                if matches!(answer, StoreAnswer::Failed(StoreFault::Away)) {
+                    self.refuse_waiting(partition, port);
+                }
                 return;
             }
         }
@@ -171,8 +189,8 @@ impl Executor {
         self.compare(port);
     }
 
-    /// Goes round all partitions, a few a tick: those that are followed are compared with the store, those that nobody
-    /// needs are let go.
+    /// Goes round all partitions, a few a tick: those that are followed, or that something waits for, are compared with
+    /// the store; those that nobody needs are let go.
     fn compare(&mut self, port: &mut dyn Port) {
         let now_ms = port.now_ms();
         let from = self.compared.map_or(Bound::Unbounded, Bound::Excluded);
@@ -182,12 +200,10 @@ impl Executor {
         for partition in next {
             let newer = self.next_reading();
             let Some(replica) = self.replicas.get_mut(&partition) else { continue };
-            let is_chunk = matches!(partition, Partition::Chunk(..));
             if replica.is_idle() && now_ms.saturating_sub(replica.used_ms) > LOOSE_KEPT_MS {
                 self.replicas.remove(&partition);
                 self.changed.remove(&partition);
-            } else if replica.followed
-                && is_chunk
+            } else if (replica.followed || !replica.waiters.is_empty())
                 && replica.asked.is_none()
                 && now_ms.saturating_sub(replica.read_ms) >= COMPARE_EVERY_MS
             {

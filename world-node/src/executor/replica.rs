@@ -36,6 +36,8 @@ pub(super) struct Replica {
     pub asked: Option<(u64, bool)>,
     /// A reading of at least this number is wanted.
     pub wanted: u64,
+    /// What is here is known to be old, until a reading of at least this number.
+    pub must: u64,
     /// Not before this time, since the last one failed.
     pub retry_ms: u64,
     /// When it was last read.
@@ -44,6 +46,8 @@ pub(super) struct Replica {
     pub used_ms: u64,
     /// It is kept current whether or not somebody waits for it.
     pub followed: bool,
+    /// It is current from the reading of this number on.
+    pub followed_from: u64,
     /// Its newest tokens, the newest last.
     recent: VecDeque<Token>,
     /// Commits whose predecessor has not come.
@@ -122,20 +126,33 @@ impl Replica {
     /// Takes what a commit did.
     pub(super) fn take(&mut self, step: Step, changed: &mut BTreeSet<Name>) -> Taken {
         if !self.loaded {
+            // The reading that is under way may have been made before it.
+            if self.asked.is_some() {
+                self.put_ahead(step);
+            }
             return Taken::Known;
         }
         if step.token == self.token || self.is_known(step.token) {
             return Taken::Known;
         }
         if step.previous != self.token {
-            if self.ahead.len() < AHEAD_MAX && self.ahead.iter().all(|other| other.token != step.token) {
-                self.ahead.push(step);
-            }
+            self.put_ahead(step);
             return Taken::Ahead;
         }
         self.apply(step, changed);
         self.drain_ahead(changed);
         Taken::Applied
+    }
+
+    fn put_ahead(&mut self, step: Step) {
+        if self.ahead.len() < AHEAD_MAX && self.ahead.iter().all(|other| other.token != step.token) {
+            self.ahead.push(step);
+        }
+    }
+
+    /// Whether commits wait for one that has not come.
+    pub(super) fn has_ahead(&self) -> bool {
+        !self.ahead.is_empty()
     }
 
     fn apply(&mut self, step: Step, changed: &mut BTreeSet<Name>) {
@@ -183,9 +200,11 @@ impl Replica {
         self.gap_since_ms = None;
     }
 
-    /// What is here may be wrong, and is read anew before it is used again.
+    /// What is here may be wrong, and is read anew before it is used again; a reading that is under way may have been
+    /// made before something that was known here, and is not waited for.
     pub(super) fn spoil(&mut self) {
         self.loaded = false;
+        self.asked = None;
         self.recent.clear();
         self.forget_ahead();
     }
