@@ -7,7 +7,7 @@ use super::ports::Standing;
 use super::session::{Sessions, Stage};
 use super::store::{self, Store};
 use crate::executor::{Answer, Ask, Change, Executor, NewAct, Port, Told, Verdict, Why};
-use crate::rules::{ActId, Action, Actor, ChunkLand, Partition};
+use crate::rules::{ActId, Action, Actor, ChunkLand, Partition, RuleReject};
 use bytes::Bytes;
 use chunk_sync::blocks::StreamId;
 use chunk_sync::ids::{ConnId, EntityId, IslandId, PlayerId, Source};
@@ -129,6 +129,11 @@ impl NodeCore {
             self.say_acted(conn, act.id, Verdict::Refused(Why::Host(RejectCode::BadAct)));
             return Ok(());
         };
+        let leads_nowhere = matches!(action, Action::Travel { island } if !self.register.is_open(island));
+        if leads_nowhere && epoch == session_epoch {
+            self.say_acted(conn, act.id, Verdict::Refused(Why::Rule(RuleReject::NoJourney)));
+            return Ok(());
+        }
         if self.executor.open_acts(player) >= ACTS_OPEN_MAX {
             self.say_acted(conn, act.id, Verdict::Refused(Why::Host(RejectCode::TooManyActs)));
             return Ok(());

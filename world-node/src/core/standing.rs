@@ -5,7 +5,7 @@ use super::island::Island;
 use super::ports::Standing;
 use super::session::Stage;
 use super::store::Ask;
-use chunk_sync::ids::{ConnId, NodeId, PlayerId, Source};
+use chunk_sync::ids::{ConnId, IslandId, NodeId, PlayerId, Source};
 use chunk_sync::limits::{ACT_WAIT_MS, NODE_LEASE_MS, NODE_RENEW_MS, TICK_MS};
 use chunk_sync::records::*;
 use chunk_sync::store::{
@@ -54,6 +54,8 @@ pub(super) struct Register {
     renew_ms: u64,
     registry_ms: u64,
     plan_number: u64,
+    /// Islands of the plan, whoever serves them.
+    islands: Vec<IslandId>,
     /// Alive nodes, this one included.
     alive: Vec<(NodeId, Source)>,
     /// When the newest registry that was read was asked for.
@@ -77,6 +79,11 @@ impl Register {
         let (store_ms, heard_ms) = self.lease?;
         let store_now_ms = store_ms + now_ms.saturating_sub(heard_ms);
         Some((store_now_ms + ACT_WAIT_MS).min(store_ms + NODE_LEASE_MS))
+    }
+
+    /// Whether there is such an island.
+    pub(super) fn is_open(&self, island: IslandId) -> bool {
+        self.islands.contains(&island)
     }
 
     /// Whether the registry names this incarnation as alive.
@@ -343,6 +350,7 @@ impl NodeCore {
             return;
         }
         self.register.plan_number = plan.number;
+        self.register.islands = plan.islands.iter().map(|island| island.island).collect();
         let (before, me) = (self.islands.len(), self.config.node);
         for island in plan.islands.iter().filter(|i| i.nodes.contains(&me)) {
             if self.island_at(island.island).is_none() {

@@ -495,7 +495,9 @@ impl Executor {
                 self.decide_anew(act, port)
             }
             // A later session has asked than the one that the commit was made for.
-            Refusal::EpochMismatch { .. } | Refusal::ActFenced { .. } if underway.epoch() < act.actor.epoch => {
+            Refusal::EpochMismatch { .. } | Refusal::ActFenced { .. }
+                if underway.epoch() < act.actor.epoch =>
+            {
                 self.ask_memory(act, port)
             }
             Refusal::EpochMismatch { .. } | Refusal::ActFenced { .. } => Turn::End(Verdict::Fenced),
@@ -598,11 +600,7 @@ impl Executor {
     ///
     /// # Errors
     /// `Unread` when something is there that this build can't read.
-    pub(super) fn pending(
-        &mut self,
-        at: Partition,
-        id: TransferId,
-    ) -> Result<Option<Transfer>, RuleReject> {
+    pub(super) fn pending(&mut self, at: Partition, id: TransferId) -> Result<Option<Transfer>, RuleReject> {
         let name = DocName::Out(id);
         let document = self.replicas.get(&at).and_then(|replica| replica.doc(&name.to_string()));
         let Some(document) = document else { return Ok(None) };

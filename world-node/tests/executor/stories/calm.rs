@@ -3,10 +3,10 @@
 use crate::town::first;
 use crate::world::World;
 use world_node::executor::Verdict;
+use world_node::rules::Action;
 use world_node::rules::items::ItemKind;
 use world_node::rules::resources::ResourceKind;
 use world_node::rules::site::TilePos;
-use world_node::rules::Action;
 
 const DONE: Verdict = Verdict::Done(None);
 
