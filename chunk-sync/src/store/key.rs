@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::limits::SHARD_COUNT;
+use super::limits::{KEY_MAX_BYTES, SHARD_COUNT};
 use crate::ids::{IslandId, PlayerId, WorldId};
 use crate::place::ChunkPos;
 
@@ -35,6 +35,11 @@ impl PartitionKey {
         Self::build(format_args!("w{}/name/{}", world.0, name.to_lowercase()))
     }
 
+    /// The partition of one trade, by its name; its world of origin is that of the player who offered it.
+    pub fn trade(offerer: PlayerId, trade: impl fmt::Display) -> Self {
+        Self::build(format_args!("w{}/trade/{trade}", offerer.0 >> ID_WORLD_SHIFT))
+    }
+
     /// The partition of one chunk of an island.
     pub fn chunk(world: WorldId, island: IslandId, chunk: ChunkPos) -> Self {
         Self::build(format_args!("w{}/chunk/{island}/{}/{}", world.0, chunk.x, chunk.y))
@@ -48,6 +53,16 @@ impl PartitionKey {
     /// A partition of the cluster as a whole: `keys`, `plan`, `registry`, `minter`, `clock`…
     pub fn cluster(world: WorldId, name: &str) -> Self {
         Self::build(format_args!("w{}/cluster/{name}", world.0))
+    }
+
+    /// The key that has these bytes, as backends keep them: it begins with a world and is no longer than a key may
+    /// be; else it is none.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let (world, rest) = text.strip_prefix('w')?.split_once('/')?;
+        let digits = !world.is_empty() && world.bytes().all(|digit| digit.is_ascii_digit());
+        let fits = digits && !rest.is_empty() && bytes.len() <= KEY_MAX_BYTES;
+        fits.then(|| Self(Bytes::copy_from_slice(bytes)))
     }
 
     /// The key's bytes.
@@ -95,6 +110,7 @@ mod tests {
             (PartitionKey::player(player), "w7/player/01c000000000002a"),
             (PartitionKey::player(PlayerId(u64::MAX)), "w1023/player/ffffffffffffffff"),
             (PartitionKey::name(WORLD, "AnnA_1"), "w1/name/anna_1"),
+            (PartitionKey::trade(player, "x.1"), "w7/trade/x.1"),
             (PartitionKey::chunk(WORLD, IslandId(9), corner), "w1/chunk/9/-32768/32767"),
             (PartitionKey::node(WorldId(3), "n1"), "w3/node/n1"),
             (PartitionKey::node(WorldId(3), NodeId(1)), "w3/node/1"),
@@ -104,6 +120,19 @@ mod tests {
             assert_eq!(key.to_string(), text);
             assert_eq!(key.as_bytes(), text.as_bytes());
         }
+    }
+
+    #[test]
+    fn keys_are_read_back_and_nothing_else_is() {
+        let player = PartitionKey::player(PlayerId(u64::MAX));
+        for key in [player, PartitionKey::name(WORLD, "ä"), PartitionKey::cluster(WorldId(0), "minter")] {
+            assert_eq!(PartitionKey::read(key.as_bytes()), Some(key));
+        }
+        let long = format!("w1/name/{}", "x".repeat(KEY_MAX_BYTES));
+        for wrong in ["", "w", "w1", "w1/", "w/name/x", "wx/name/x", "log:w1/name/x", &long] {
+            assert_eq!(PartitionKey::read(wrong.as_bytes()), None, "{wrong}");
+        }
+        assert_eq!(PartitionKey::read(b"w1/name/\xff"), None);
     }
 
     /// The hash must never change: a changed shard loses every partition that was ever written.

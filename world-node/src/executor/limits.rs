@@ -1,0 +1,40 @@
+//! Named limits of the executor, with the relations between them.
+
+use chunk_sync::limits::{ACT_WAIT_MS, ACTS_OPEN_MAX, TICK_MS};
+use chunk_sync::store::{INDEX_STEPS_PER_COMMIT_MAX, LOG_COMMITS_MAX};
+
+/// Tokens of a partition that are remembered, so that a commit which comes late is known.
+pub const RECENT_TOKENS: usize = 2 * LOG_COMMITS_MAX;
+/// Commits of a partition that wait for the one before them.
+pub const AHEAD_MAX: usize = 32;
+/// How long a missing commit is waited for before the store is asked.
+pub const GAP_WAIT_MS: u64 = 2 * TICK_MS;
+/// How often a partition that is followed, or that something waits for, is compared with the store.
+pub const COMPARE_EVERY_MS: u64 = 4_500;
+/// Within this time a commit that nobody told of is known: the comparison, its turn among the others, the answer.
+pub const COMPARED_WITHIN_MS: u64 = 5_000;
+/// Comparisons that are begun per tick.
+pub const COMPARES_PER_TICK_MAX: usize = 32;
+/// How long a partition that nobody follows is kept after it was last used.
+pub const LOOSE_KEPT_MS: u64 = 10_000;
+/// How soon something that the store didn't answer is asked again.
+pub const RETRY_MS: u64 = 500;
+/// How often an act or a step of a transfer is decided anew since something changed meanwhile.
+pub const TRIES_MAX: u32 = 12;
+/// How long an act waits before its player hears that it does.
+pub const SAY_WAITING_MS: u64 = 2_000;
+/// How long decisions are gathered before they are forgotten together.
+pub const FORGET_AFTER_MS: u64 = 2_000;
+/// Decisions that one commit forgets; each takes an index step with it.
+pub const FORGETS_TOGETHER_MAX: usize = INDEX_STEPS_PER_COMMIT_MAX;
+/// Decisions that wait to be forgotten, over all partitions; the sweep finds what is beyond.
+pub const FORGETS_WAITING_MAX: usize = 65_536;
+/// Transfers that a node brings to their ends at once; the sweep finds what is beyond.
+pub const CARRIES_MAX: usize = 16_384;
+/// Acts of one node that are under way.
+pub const ACTS_OF_NODE_MAX: usize = 16_384;
+
+const _: () = assert!(GAP_WAIT_MS < RETRY_MS && RETRY_MS < SAY_WAITING_MS && SAY_WAITING_MS < ACT_WAIT_MS);
+const _: () = assert!(COMPARE_EVERY_MS + RETRY_MS <= COMPARED_WITHIN_MS);
+const _: () = assert!(ACTS_OF_NODE_MAX >= ACTS_OPEN_MAX * 1_000);
+const _: () = assert!(AHEAD_MAX < LOG_COMMITS_MAX);

@@ -1,0 +1,3 @@
+//! One story for each thing that can happen.
+
+mod calm;
