@@ -414,14 +414,9 @@ impl Executor {
             self.acts.insert(key, act);
             return;
         };
-        let judged = matches!(answer, StoreAnswer::Committed(_));
-        if judged {
-            self.unlock(act.home(), Key::Act(key.0, key.1));
-        }
+        // Also when it has to be sent again: nobody else waits for a store that doesn't answer.
+        self.unlock(act.home(), Key::Act(key.0, key.1));
         let turn = self.judged(&mut act, *underway, answer, port);
-        if !judged && !matches!(act.stage, Stage::Commit(_)) {
-            self.unlock(act.home(), Key::Act(key.0, key.1));
-        }
         self.go_on(key, act, turn, port);
     }
 
@@ -495,7 +490,9 @@ impl Executor {
                 self.decide_anew(act, port)
             }
             // A later session has asked than the one that the commit was made for.
-            Refusal::EpochMismatch { .. } | Refusal::ActFenced { .. } if underway.epoch() < act.actor.epoch => {
+            Refusal::EpochMismatch { .. } | Refusal::ActFenced { .. }
+                if underway.epoch() < act.actor.epoch =>
+            {
                 self.ask_memory(act, port)
             }
             Refusal::EpochMismatch { .. } | Refusal::ActFenced { .. } => Turn::End(Verdict::Fenced),
@@ -598,11 +595,7 @@ impl Executor {
     ///
     /// # Errors
     /// `Unread` when something is there that this build can't read.
-    pub(super) fn pending(
-        &mut self,
-        at: Partition,
-        id: TransferId,
-    ) -> Result<Option<Transfer>, RuleReject> {
+    pub(super) fn pending(&mut self, at: Partition, id: TransferId) -> Result<Option<Transfer>, RuleReject> {
         let name = DocName::Out(id);
         let document = self.replicas.get(&at).and_then(|replica| replica.doc(&name.to_string()));
         let Some(document) = document else { return Ok(None) };

@@ -129,7 +129,8 @@ pub(super) fn watch_estates(book: &mut Book, writing: &Writing) {
 fn land_wrong(book: &Book) -> Option<String> {
     let mut covered: BTreeMap<TilePos, ActId> = BTreeMap::new();
     for (at, name, doc) in book.named(|name| matches!(name, DocName::Cell(_))) {
-        let (Partition::Chunk(island, chunk), DocName::Cell(cell), Doc::Cell(record)) = (at, name, doc) else {
+        let (Partition::Chunk(island, chunk), DocName::Cell(cell), Doc::Cell(record)) = (at, name, doc)
+        else {
             continue;
         };
         for tile in &record.tiles {
@@ -172,7 +173,9 @@ pub(super) fn unfinished(book: &Book) -> Option<String> {
         Doc::Structure(record) if record.state != StructureState::Standing => {
             Some(format!("{name} of {at} is still {:?}", record.state))
         }
-        Doc::Estate(estate) if !estate.behind.is_empty() => Some(format!("{name} of {at} is still spreading")),
+        Doc::Estate(estate) if !estate.behind.is_empty() => {
+            Some(format!("{name} of {at} is still spreading"))
+        }
         Doc::Bag(bag) if !bag.held.is_empty() => Some(format!("{at} still holds room: {bag:?}")),
         Doc::Bag(bag) if bag.slots() > BAG_SLOTS => Some(format!("{at} holds more than it can: {bag:?}")),
         Doc::Ground(ground) if ground.stacks.iter().any(|lying| lying.held > 0) => {

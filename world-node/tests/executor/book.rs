@@ -50,7 +50,10 @@ impl Book {
     }
 
     /// Documents whose name is wanted.
-    pub(super) fn named(&self, wanted: fn(&DocName) -> bool) -> impl Iterator<Item = (Partition, DocName, &Doc)> {
+    pub(super) fn named(
+        &self,
+        wanted: fn(&DocName) -> bool,
+    ) -> impl Iterator<Item = (Partition, DocName, &Doc)> {
         let found = self.docs.iter().filter(move |((_, name), _)| wanted(name));
         found.map(|((at, name), doc)| (*at, *name, doc))
     }
@@ -63,7 +66,10 @@ impl Book {
             let doc = bytes.map(|bytes| Doc::unpack(name, bytes).expect("an executor packed it"));
             (name, doc)
         };
-        let named = commit.writes.iter().filter_map(|write| Some((write.doc.as_str().parse().ok()?, write.value.as_ref())));
+        let named = commit
+            .writes
+            .iter()
+            .filter_map(|write| Some((write.doc.as_str().parse().ok()?, write.value.as_ref())));
         let docs: Vec<_> = named.map(read).collect();
         let change = commit.events.first().and_then(|event| Change::read(event)).unwrap_or_default();
         let writing = Writing { at, docs, events: change.events, is_act: commit.act.is_some() };

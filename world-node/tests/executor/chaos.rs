@@ -11,9 +11,9 @@ use chunk_sync::records::{DOC_CLAIMS, DOC_PLACE};
 use chunk_sync::store::MemoryFault;
 use std::collections::BTreeMap;
 use world_node::executor::{Verdict, Why};
+use world_node::rules::Partition;
 use world_node::rules::items::ItemKind;
 use world_node::rules::limits::BAG_SLOTS;
-use world_node::rules::Partition;
 
 const SEEDS: u64 = 300;
 const NODES: usize = 3;
@@ -38,7 +38,10 @@ fn crowd(world: &mut World) -> u64 {
         world.enter(player, player as usize % NODES);
     }
     // Hardly any room.
-    world.settle(players, &[(ItemKind::Pick, BAG_SLOTS as u32 - 3), (ItemKind::Wood, 20), (ItemKind::Totem, 1)]);
+    world.settle(
+        players,
+        &[(ItemKind::Pick, BAG_SLOTS as u32 - 3), (ItemKind::Wood, 20), (ItemKind::Totem, 1)],
+    );
     world.enter(players, 0);
     players
 }
@@ -137,7 +140,9 @@ fn heal(world: &mut World, players: u64) {
     }
     let quiet = |world: &World| {
         let waits = world.clients.values().any(|client| !client.open().is_empty());
-        !waits && world.is_swept() && world.nodes.iter().flatten().all(|node| node.executor.under_way() == (0, 0, 0))
+        !waits
+            && world.is_swept()
+            && world.nodes.iter().flatten().all(|node| node.executor.under_way() == (0, 0, 0))
     };
     for round in 0..30 {
         world.sweep(round % NODES);
@@ -167,7 +172,8 @@ fn told_true(world: &World, tally: &mut Tally) {
             let transfer = result.and_then(|result| result.transfer);
             let accepted = transfer.is_none_or(|id| world.book.decisions.get(&id) == Some(&None));
             let is_done = result.is_some_and(|result| result.refused.is_none()) && accepted;
-            let about = || format!("{asked:?}: {deed:?}, {:?}", transfer.map(|id| world.book.decisions.get(&id)));
+            let about =
+                || format!("{asked:?}: {deed:?}, {:?}", transfer.map(|id| world.book.decisions.get(&id)));
             match asked.verdict.expect("answered") {
                 Verdict::Done(_) => {
                     assert!(is_done, "said to be done: {}", about());
@@ -199,7 +205,9 @@ fn live(seed: u64, tally: &mut Tally) {
     heal(&mut world, players);
     assert_eq!(unfinished(&world.book), None);
     told_true(&world, tally);
-    for at in CHUNKS.map(home).into_iter().chain((1..=players).map(|player| Partition::Player(PlayerId(player)))) {
+    for at in
+        CHUNKS.map(home).into_iter().chain((1..=players).map(|player| Partition::Player(PlayerId(player))))
+    {
         for node in 0..NODES {
             let session = match at {
                 Partition::Player(player) => world.clients[&player].session,
@@ -236,7 +244,8 @@ fn nothing_is_lost_or_doubled_whatever_happens() {
     }
     println!("{tally:?}");
     // There was enough trouble for the peace to mean something.
-    let lively = ["done", "refused", "over", "waited", "store_away", "store_full", "bag_full", "occupied", "gaps"];
+    let lively =
+        ["done", "refused", "over", "waited", "store_away", "store_full", "bag_full", "occupied", "gaps"];
     for what in lively.into_iter().chain(["conflicts", "reloads", "carried", "forgotten"]) {
         let enough = !whole || tally.get(what).is_some_and(|count| *count >= 20);
         assert!(enough, "too little of {what}: {tally:?}");

@@ -77,10 +77,13 @@ impl World {
     }
 
     fn permit(&mut self, player: u64, to: PlayerId) -> Option<Action> {
-        let estates = CHUNKS.into_iter().filter_map(|chunk| match self.book.get(home(chunk), DocName::Estate) {
-            Some(Doc::Estate(estate)) if estate.home == chunk && estate.owner.0 == player => Some(estate.clone()),
-            _ => None,
-        });
+        let estates =
+            CHUNKS.into_iter().filter_map(|chunk| match self.book.get(home(chunk), DocName::Estate) {
+                Some(Doc::Estate(estate)) if estate.home == chunk && estate.owner.0 == player => {
+                    Some(estate.clone())
+                }
+                _ => None,
+            });
         let estates: Vec<EstateRecord> = estates.collect();
         let EstateRecord { home: chunk, id: estate, permissions, .. } = self.one(&estates)?;
         self.places.borrow_mut().insert(PlayerId(player), chunk.middle());
@@ -94,7 +97,8 @@ impl World {
     fn pick_up(&mut self, player: u64) -> Option<Action> {
         let lying = self.book.named(|name| matches!(name, DocName::Ground(_)));
         let lying: Vec<_> = lying.map(|(at, name, doc)| (at, name, doc.clone())).collect();
-        let (Partition::Chunk(_, chunk), DocName::Ground(cell), Doc::Ground(ground)) = self.one(&lying)? else {
+        let (Partition::Chunk(_, chunk), DocName::Ground(cell), Doc::Ground(ground)) = self.one(&lying)?
+        else {
             return None;
         };
         let lying = self.one(&ground.stacks)?;

@@ -2,10 +2,10 @@
 //! delays, loses, repeats and reorders; nodes stand still and die; players come and go.
 
 use super::book::Book;
-use bytes::Bytes;
 use super::client::{Client, Session};
 use super::node::{BEGAN_MS, Input, Node, Places};
 use super::town::{CHUNKS, CORNER, home, middle};
+use bytes::Bytes;
 use chunk_sync::ids::{Epoch, PlayerId};
 use chunk_sync::limits::TICK_MS;
 use chunk_sync::random::{RngExt, Stream, stream};
@@ -46,8 +46,18 @@ const TIMEOUT_MS: u64 = 1_000;
 
 enum Flight {
     /// A question on its way to the store, from a node's incarnation; `heard`: the answer finds its way back.
-    Op { node: usize, source: u32, ask: Ask, op: StoreOp, heard: bool },
-    To { node: usize, source: u32, input: Input },
+    Op {
+        node: usize,
+        source: u32,
+        ask: Ask,
+        op: StoreOp,
+        heard: bool,
+    },
+    To {
+        node: usize,
+        source: u32,
+        input: Input,
+    },
 }
 
 pub(super) struct World {
@@ -275,7 +285,11 @@ impl World {
     /// Runs until an act has ended.
     pub(super) fn hear(&mut self, player: u64, number: ActNumber) -> Verdict {
         let ended = |world: &World| world.verdict(player, number).is_some();
-        assert!(self.run_until(30_000, ended), "no answer to {:?}", self.clients[&PlayerId(player)].acts[&number]);
+        assert!(
+            self.run_until(30_000, ended),
+            "no answer to {:?}",
+            self.clients[&PlayerId(player)].acts[&number]
+        );
         self.verdict(player, number).expect("it ended")
     }
 
@@ -400,7 +414,9 @@ impl World {
 
     fn tick_node(&mut self, at: usize) {
         let now_ms = self.now_ms;
-        let Some(node) = self.nodes[at].as_mut().filter(|node| node.paused_until_ms <= now_ms) else { return };
+        let Some(node) = self.nodes[at].as_mut().filter(|node| node.paused_until_ms <= now_ms) else {
+            return;
+        };
         node.tick(now_ms);
         let (sent, answers) = (std::mem::take(&mut node.side.sent), node.executor.drain_answers());
         let told = node.executor.drain_told();

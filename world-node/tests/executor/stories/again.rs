@@ -1,15 +1,17 @@
 //! Acts that are asked for again: their answers were lost, or their sessions.
 
 use super::{DONE, PLANK, ask_and_hold, gather, grows_in, no};
-use crate::town::{CORNER, first};
+use crate::town::{CORNER, first, grown};
 use crate::world::World;
 use chunk_sync::limits::ACT_WAIT_MS;
+use chunk_sync::place::ChunkPos;
 use chunk_sync::store::{MemoryFault, StoreFault};
 use world_node::executor::{Port, Verdict};
 use world_node::rules::documents::{Record, ResourceRecord};
 use world_node::rules::items::ItemKind;
-use world_node::rules::resources::ResourceKind;
-use world_node::rules::{DocName, RuleReject};
+use world_node::rules::resources::{Growth, ResourceKind};
+use world_node::rules::site::TilePos;
+use world_node::rules::{Action, DocName, RuleReject};
 
 fn one_player() -> World {
     let mut world = World::new(2, 2);
@@ -141,10 +143,16 @@ fn a_session_that_comes_back_is_not_fenced_by_what_it_asked_before() {
     // A chunk knows it from another act.
     let mut world = one_player();
     let action = gather(&mut world, 1, ResourceKind::Tree);
-    let act = ask_and_hold(&mut world, 1, action.clone());
+    let act = ask_and_hold(&mut world, 1, action);
     world.held = None;
     world.enter(1, 0);
-    assert_eq!(world.act(1, action), DONE);
+    let tree = first(ResourceKind::Tree);
+    let other = |(chunk, growth): &(ChunkPos, Growth)| {
+        *chunk == tree.0 && growth.kind == tree.1.kind && *growth != tree.1
+    };
+    let (chunk, growth) = grown().into_iter().find(other).unwrap();
+    world.stand(1, TilePos::in_chunk(chunk, growth.tile));
+    assert_eq!(world.act(1, Action::Gather { chunk, resource: growth.tile }), DONE);
     assert_eq!(world.verdict(1, act), None);
     world.release();
     assert_eq!(world.hear(1, act), DONE);

@@ -87,7 +87,9 @@ fn a_revocation_is_done_when_every_copy_has_it() {
     let others = CHUNKS[1..].to_vec();
     assert_eq!(world.act(1, Action::ClaimEstate { place, chunks: others }), DONE);
     world.run(1_000);
-    let Some(Doc::Estate(estate)) = world.book.get(home(CHUNKS[0]), DocName::Estate).cloned() else { panic!() };
+    let Some(Doc::Estate(estate)) = world.book.get(home(CHUNKS[0]), DocName::Estate).cloned() else {
+        panic!()
+    };
     let (chunk, player, id) = (CHUNKS[0], PlayerId(2), estate.id);
     let hearth = spot(StructureKind::Hearth, CHUNKS[3], 1);
     let build = |place: TilePos| Action::Build { kind: StructureKind::Hearth, place, turned: false };
@@ -153,9 +155,11 @@ fn what_finds_no_room_grows_on_where_it_was() {
     assert!(ends.contains(&DONE) && ends.contains(&no(RuleReject::BagFull)), "{ends:?}");
     ends_well(&mut world);
     let refused = kinds[usize::from(ends[1] != DONE)];
-    let touched = |kind| world.book.docs.keys().any(|(at, name)| {
-        *at == grows_in(kind) && *name == DocName::Resource(crate::town::first(kind).1.tile)
-    });
+    let touched = |kind| {
+        world.book.docs.keys().any(|(at, name)| {
+            *at == grows_in(kind) && *name == DocName::Resource(crate::town::first(kind).1.tile)
+        })
+    };
     assert!(!touched(refused), "it is whole again, as the land was made");
     assert!(touched(kinds[usize::from(ends[1] == DONE)]));
 }

@@ -3,7 +3,7 @@
 use super::{DONE, PLANK, bag_of, gather, no};
 use crate::audit::unfinished;
 use crate::node::Input;
-use crate::town::{CHUNKS, first, home, spot};
+use crate::town::{CHUNKS, CORNER, first, home, spot};
 use crate::world::{Net, World};
 use chunk_sync::ids::PlayerId;
 use world_node::executor::Verdict;
@@ -17,7 +17,10 @@ use world_node::rules::{Action, DocName, RuleReject};
 const CROWD: u64 = 20;
 
 /// A crowd on three nodes that asks for the same in the same moment. How it ended for each.
-fn all_at_once(goods: &[(ItemKind, u32)], action: impl Fn(&mut World, u64) -> Action) -> (World, Vec<Verdict>) {
+fn all_at_once(
+    goods: &[(ItemKind, u32)],
+    action: impl Fn(&mut World, u64) -> Action,
+) -> (World, Vec<Verdict>) {
     let mut world = World::new(8, 3);
     for player in 1..=CROWD {
         world.settle(player, goods);
@@ -82,6 +85,7 @@ fn what_nobody_told_of_is_found_by_comparing() {
     let bush = gather(&mut world, 1, ResourceKind::Bush);
     let at = home(first(ResourceKind::Bush).0);
     assert_eq!(world.act(1, bush), DONE);
+    world.stand(1, CORNER);
     assert_eq!(world.act(1, Action::Give { to: PlayerId(2), item: ItemKind::Wood, count: 1 }), DONE);
     world.run(200);
     assert!(!world.is_same(1, at) && !world.is_same(1, bag_of(2)), "nobody told of it");

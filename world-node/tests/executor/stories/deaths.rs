@@ -1,8 +1,8 @@
 //! A node dies in the middle of a transfer; another one, given what the indexes say, brings it to its end.
 
 use super::{DONE, bag_of, gather, life};
-use crate::town::{CHUNKS, home, spot};
 use crate::audit::unfinished;
+use crate::town::{CHUNKS, home, spot};
 use crate::world::World;
 use chunk_sync::ids::PlayerId;
 use world_node::executor::{INDEX_DECIDED, INDEX_PENDING, Verdict};

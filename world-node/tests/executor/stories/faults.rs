@@ -7,6 +7,7 @@ use crate::town::{CHUNKS, home};
 use crate::world::World;
 use chunk_sync::store::MemoryFault;
 use chunk_sync::wire::RejectCode;
+use world_node::executor::limits::COMPARED_WITHIN_MS;
 use world_node::rules::items::ItemKind;
 use world_node::rules::resources::ResourceKind;
 
@@ -81,8 +82,11 @@ fn full_is_said_and_what_is_under_way_waits() {
     let tree = world.ask(1, action).unwrap();
     assert!(world.run_until(5_000, |world| life(&world.book) == [1, 0, 0, 0]));
     world.store.set_fault(MemoryFault::Full);
-    // The step that was on its way arrives in a full store.
-    assert_eq!(world.act(1, PLANK), cannot(RejectCode::StoreFull));
+    world.run(1_000);
+    // Also for a bag that a step on its way has yet to write.
+    let plank = world.ask(1, PLANK).unwrap();
+    world.run(500);
+    assert_eq!(world.verdict(1, plank), Some(cannot(RejectCode::StoreFull)));
     world.run(5_000);
     assert_eq!(world.verdict(1, tree), None);
     world.store.set_fault(MemoryFault::None);
@@ -121,9 +125,9 @@ fn what_was_known_of_a_lost_state_is_given_up() {
     world.run(1_000);
     world.store.set_fault(MemoryFault::StaleReplica);
     let at = grows_in(ResourceKind::Tree);
-    // Another part of the node knows of a commit that the failover loses.
+    // A comparison finds a commit that the failover loses.
     world.save(0, at, "claims");
-    world.run(200);
+    world.run(COMPARED_WITHIN_MS);
     assert!(world.node(0).executor.docs(at).unwrap().contains_key("claims"));
     let store_ms = BEGAN_MS + world.now_ms;
     world.store.fail_over(store_ms);
