@@ -68,9 +68,6 @@ impl Cluster {
         let bytes = encode(&action);
         let mut asked = None;
         self.with_client(at, |client, _, now_ms| {
-            if let Action::Travel { island } = action {
-                client.set_island(Some(island));
-            }
             asked = client.act(bytes, now_ms).ok();
         });
         if let Some(id) = asked {
@@ -99,6 +96,11 @@ impl Cluster {
             ActOutcome::Done => self.totals.acts_done += 1,
             ActOutcome::Refused => *self.totals.acts_refused.entry(acted.reason.clone()).or_default() += 1,
             ActOutcome::Over | ActOutcome::Waiting => self.totals.acts_over += 1,
+        }
+        if let (ActOutcome::Done, Action::Travel { island }) = (acted.outcome, &deed.action) {
+            let island = *island;
+            self.with_client(at, |client, _, _| client.set_island(Some(island)));
+            return;
         }
         if let (ActOutcome::Done, Action::Offer { to, .. }) = (acted.outcome, &deed.action) {
             let (epoch, act) = (acted.id.epoch(), u64::from(acted.id.number()));

@@ -147,7 +147,8 @@ impl NodeCore {
 
     /// Phase 4, first half: acts, transfers, readings go on; what came of them is told.
     pub(super) fn run_acts(&mut self) {
-        if !matches!(self.standing, Standing::Serving | Standing::Revalidating) {
+        // While it may not speak nothing begins; what the store answers is taken, and told once it may.
+        if self.standing != Standing::Serving {
             return;
         }
         self.follow_chunks();
@@ -191,7 +192,7 @@ impl NodeCore {
     }
 
     /// Tells those who follow a partition what this node committed to it.
-    pub(super) fn tell(&mut self, told: Told) {
+    fn tell(&mut self, told: Told) {
         let Told { partition, previous, token, event } = told;
         match partition {
             Partition::Chunk(island, chunk) => {

@@ -170,7 +170,7 @@ impl NodeCore {
             self.peers.notices.push((notice, self.now));
             let partition = Partition::Chunk(self.islands[at].id, self.islands[at].chunks[index].pos);
             self.note_commit(partition, previous, token, Change::read(&event).unwrap_or_default());
-            self.tell(Told { partition, previous, token, event });
+            self.executor.tell(Told { partition, previous, token, event });
         } else {
             // Somebody was faster, or the outcome is unknown: read it again.
             claim.next_check_ms = 0;

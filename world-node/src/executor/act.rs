@@ -414,14 +414,9 @@ impl Executor {
             self.acts.insert(key, act);
             return;
         };
-        let judged = matches!(answer, StoreAnswer::Committed(_));
-        if judged {
-            self.unlock(act.home(), Key::Act(key.0, key.1));
-        }
+        // Also when it has to be sent again: nobody else waits for a store that doesn't answer.
+        self.unlock(act.home(), Key::Act(key.0, key.1));
         let turn = self.judged(&mut act, *underway, answer, port);
-        if !judged && !matches!(act.stage, Stage::Commit(_)) {
-            self.unlock(act.home(), Key::Act(key.0, key.1));
-        }
         self.go_on(key, act, turn, port);
     }
 

@@ -292,21 +292,19 @@ impl Executor {
             return;
         };
         let (partition, key) = (underway.set.partition, Key::Carry(id));
+        self.unlock(partition, key);
         match answer {
             StoreAnswer::Committed(CommitOutcome::Done { token, previous, .. }) => {
                 let event = underway.commit.events.first().cloned().unwrap_or_default();
                 self.committed(partition, (previous, token), event, port);
-                self.unlock(partition, key);
                 self.step_done(id, carry, *underway, port);
             }
             StoreAnswer::Committed(CommitOutcome::Refused(refusal)) => {
-                self.unlock(partition, key);
                 self.step_refused(id, carry, *underway, &refusal, port);
             }
             // No store takes it, however often: somebody has to look at it.
             StoreAnswer::Failed(StoreFault::Invalid(_)) => {
                 self.counters.faults += 1;
-                self.unlock(partition, key);
                 self.ended_unseen(id);
             }
             StoreAnswer::Failed(_) => {
@@ -315,10 +313,7 @@ impl Executor {
                 carry.timer_ms = 0;
                 self.rest(id, carry, port);
             }
-            _ => {
-                self.unlock(partition, key);
-                self.counters.faults += 1;
-            }
+            _ => self.counters.faults += 1,
         }
     }
 

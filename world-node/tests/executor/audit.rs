@@ -33,20 +33,6 @@ fn held(doc: &Doc) -> Items {
     }
 }
 
-/// All items that are held; what is under way and not accepted is with its transfer.
-fn total(book: &Book) -> Sums {
-    let mut sums = Sums::new();
-    for ((_, name), doc) in &book.docs {
-        add(&mut sums, &held(doc), 1);
-        if let (DocName::Out(id), Doc::Out(transfer)) = (name, doc)
-            && book.decisions.get(id) != Some(&None)
-        {
-            add(&mut sums, &transfer.items(), 1);
-        }
-    }
-    sums
-}
-
 /// A commit creates and destroys what the game says, and nothing else: what is gathered, what a demolition gives back,
 /// what a structure was made of, what a recipe turns into something else.
 pub(super) fn items_conserved(book: &Book, writing: &Writing) {
@@ -199,9 +185,4 @@ pub(super) fn unfinished(book: &Book) -> Option<String> {
         _ => None,
     });
     left.or_else(|| land_wrong(book))
-}
-
-/// How many of a kind there are, in anybody's hands.
-pub(super) fn count_all(book: &Book, kind: ItemKind) -> i64 {
-    total(book).get(&kind).copied().unwrap_or(0)
 }

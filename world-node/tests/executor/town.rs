@@ -1,14 +1,15 @@
 //! The land of the tests: an island, and the corner on it where four chunks meet, all of them land.
 
-use chunk_sync::ids::IslandId;
+use chunk_sync::ids::{Epoch, IslandId, PlayerId};
 use chunk_sync::place::{ChunkPos, Place};
 use chunk_sync::terrain::Terrain;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use world_node::rules::limits::TILE_QUANTA;
 use world_node::rules::resources::{Growth, ResourceKind};
-use world_node::rules::site::TilePos;
-use world_node::rules::{ChunkLand, Partition};
+use world_node::rules::site::{Site, TilePos};
+use world_node::rules::structures::StructureKind;
+use world_node::rules::{ActId, ChunkLand, Partition};
 
 pub(super) const ISLAND: IslandId = IslandId(1);
 const SEED: u64 = 5;
@@ -55,7 +56,14 @@ pub(super) fn first(kind: ResourceKind) -> (ChunkPos, Growth) {
     grown().into_iter().find(|(_, growth)| growth.kind == kind).expect("it grows there")
 }
 
-/// Whether all of these tiles can be built on.
-pub(super) fn is_buildable(mut tiles: impl Iterator<Item = TilePos>) -> bool {
-    tiles.all(|tile| land_of(tile.chunk()).is_buildable(tile.number()))
+/// A free spot near the corner where a structure of a kind lies in `chunks` chunks, which begin with `anchor`.
+pub(super) fn spot(kind: StructureKind, anchor: ChunkPos, chunks: usize) -> TilePos {
+    let id = ActId { player: PlayerId(0), epoch: Epoch(0), island: ISLAND, act: 0 };
+    let fits = |place: &TilePos| {
+        let site = Site::new(id, kind, ISLAND, *place, false, &[]);
+        let free = site.tiles().all(|tile| land_of(tile.chunk()).is_buildable(tile.number()));
+        free && site.anchor() == anchor && 1 + site.others().len() == chunks
+    };
+    let mut spots = (-8..8).flat_map(|y| (-8..8).map(move |x| tile(x, y)));
+    spots.find(fits).expect("there is one")
 }

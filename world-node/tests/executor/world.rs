@@ -71,8 +71,11 @@ pub(super) struct World {
     pub(super) clients: BTreeMap<PlayerId, Client>,
     pub(super) places: Places,
     pub(super) random: Stream,
-    /// Commits that were asked for, by node, with the time; stories look for a moment in it.
-    pub(super) done: Vec<(usize, Partition, Commit)>,
+    /// What the store answers no longer arrives; it does what it is asked.
+    pub(super) deaf: Option<StoreFault>,
+    /// What this node asks the store is held back.
+    pub(super) held: Option<usize>,
+    holding: Vec<Flight>,
     queue: BTreeMap<(u64, u64), Flight>,
     queued: u64,
     tokens: u64,
@@ -91,7 +94,9 @@ impl World {
             clients: BTreeMap::new(),
             places: Places::default(),
             random: stream(seed, "executor world"),
-            done: Vec::new(),
+            deaf: None,
+            held: None,
+            holding: Vec::new(),
             queue: BTreeMap::new(),
             queued: 0,
             tokens: 0,
@@ -121,6 +126,38 @@ impl World {
                 client.session = None;
             }
         }
+    }
+
+    /// A node dies, and what it sent dies with it.
+    pub(super) fn cut(&mut self, node: usize) {
+        self.kill(node);
+        self.queue.retain(|_, flight| !matches!(flight, Flight::Op { node: from, .. } if *from == node));
+    }
+
+    /// What was held back goes to the store now.
+    pub(super) fn release(&mut self) {
+        self.held = None;
+        for flight in std::mem::take(&mut self.holding) {
+            self.queue(0, flight);
+        }
+    }
+
+    /// The node gives up waiting for what is held back, and sends again; the first copies come later.
+    pub(super) fn time_out_held(&mut self) {
+        self.held = None;
+        let holding = std::mem::take(&mut self.holding);
+        for mut flight in holding {
+            if let Flight::Op { node, ask, heard, .. } = &mut flight {
+                *heard = false;
+                self.post(*node, 0, Input::Answer(*ask, StoreAnswer::Failed(StoreFault::TimedOut)));
+            }
+            self.holding.push(flight);
+        }
+    }
+
+    /// Whether something is held back.
+    pub(super) fn is_holding(&self) -> bool {
+        !self.holding.is_empty()
     }
 
     /// A node stands still for a while.
@@ -156,10 +193,20 @@ impl World {
         self.book.docs.insert((at, name), doc.clone());
     }
 
-    /// The same with bytes that need be no document.
+    /// Removes one the same way.
+    pub(super) fn erase(&mut self, at: Partition, name: DocName) {
+        let token = self.token();
+        self.force(Commit::new(key_of(at), token).remove(name.to_string()));
+        self.book.docs.remove(&(at, name));
+    }
+
+    /// Writes bytes that need be no document of this build.
     pub(super) fn write_bytes(&mut self, at: Partition, name: DocName, bytes: Vec<u8>) {
         let token = self.token();
-        let commit = Commit::new(key_of(at), token).put(name.to_string(), bytes);
+        self.force(Commit::new(key_of(at), token).put(name.to_string(), bytes));
+    }
+
+    fn force(&mut self, commit: Commit) {
         let answer = self.store.call(BEGAN_MS + self.now_ms, &StoreOp::Commit(commit));
         assert!(matches!(answer, StoreAnswer::Committed(CommitOutcome::Done { .. })));
     }
@@ -324,7 +371,11 @@ impl World {
             Flight::To { .. } => {}
             Flight::Op { node, source, ask, op, heard } => {
                 let late_ms = self.store.answer_after_ms();
-                let answer = self.call(node, &op);
+                let answer = self.call(&op);
+                if let Some(fault) = self.deaf.clone().filter(|_| heard) {
+                    let input = Input::Answer(ask, StoreAnswer::Failed(fault));
+                    return self.queue(TIMEOUT_MS, Flight::To { node, source, input });
+                }
                 if heard {
                     let delay_ms = self.delay(self.net.store_ms) + late_ms;
                     let input = Input::Answer(ask, answer);
@@ -335,7 +386,7 @@ impl World {
     }
 
     /// The store does something, and what it did is written down.
-    fn call(&mut self, node: usize, op: &StoreOp) -> StoreAnswer {
+    fn call(&mut self, op: &StoreOp) -> StoreAnswer {
         let store_ms = BEGAN_MS + self.now_ms;
         let answer = self.store.call(store_ms, op);
         let StoreOp::Commit(commit) = op else { return answer };
@@ -349,7 +400,6 @@ impl World {
         if view.token == commit.token {
             let at = self.partition_of(commit);
             self.book.note(at, commit);
-            self.done.push((node, at, commit.clone()));
         }
         answer
     }
@@ -384,6 +434,9 @@ impl World {
 
     fn send(&mut self, node: usize, ask: Ask, op: StoreOp) {
         let source = self.sources[node];
+        if self.held == Some(node) {
+            return self.holding.push(Flight::Op { node, source, ask, op, heard: true });
+        }
         let heard = !self.chance(self.net.answers_lost);
         let delay_ms = self.delay(self.net.store_ms);
         if heard {

@@ -61,6 +61,8 @@ pub const IN_FLIGHT_UNIT_BYTES: usize = 8 * 1024;
 pub const IN_FLIGHT_UNITS_MAX: u32 = 8 * 1024;
 /// Operations that the embedded store commits to disk together.
 pub const BATCH_OPS_MAX: usize = 512;
+/// Partitions full of actors of which the embedded store remembers how long none was idle.
+pub const FULL_PARTITIONS_KNOWN_MAX: usize = 1_024;
 /// Memory that the embedded store keeps of its file.
 pub const EMBEDDED_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 

@@ -14,7 +14,7 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::clock::Clock;
 use super::file::{self, LOG, META, META_CLOCK_MS, ROWS};
-use super::partition::{Partition, Tables};
+use super::partition::{Idlest, Partition, Tables};
 use super::rows::{self, Damaged, Head};
 use super::shelf::Shelf;
 use super::whole::{self, Change};
@@ -29,6 +29,7 @@ pub(super) struct Engine {
     shelf: Arc<Shelf>,
     masters: Arc<Masters>,
     clock: Clock,
+    idlest: Idlest,
     tried: Instant,
     /// What was said of the last failure, while it fails.
     failing: Option<String>,
@@ -89,6 +90,7 @@ impl Engine {
             shelf,
             masters,
             clock,
+            idlest: Idlest::default(),
             tried: Instant::now(),
             failing: None,
         })
@@ -109,7 +111,7 @@ impl Engine {
         let mut committing = false;
         let writes = ops.clone().any(|op| matches!(op, StoreOp::Commit(_)));
         let done = if writes {
-            write_batch(database, &self.clock, ops.clone(), accepted, &mut committing)
+            write_batch(database, &self.clock, &mut self.idlest, ops.clone(), accepted, &mut committing)
         } else {
             read_batch(database, &self.clock, ops.clone())
         };
@@ -134,7 +136,7 @@ impl Engine {
             return Err(StoreFault::Away.into());
         };
         let mut committing = false;
-        let done = change_alone(database, change, &mut committing);
+        let done = change_alone(database, &mut self.idlest, change, &mut committing);
         done.unwrap_or_else(|failure| {
             self.failed(&failure);
             Err(if committing { StoreFault::TimedOut } else { failure.fault() }.into())
@@ -151,6 +153,7 @@ impl Engine {
         if matches!(failure, Failure::Redb(_)) {
             // redb wants its file reopened after any I/O error.
             self.database = None;
+            self.idlest.forget();
             self.shelf.clear();
             self.reopen();
         }
@@ -188,6 +191,7 @@ fn read_batch<'o>(
 fn write_batch<'o>(
     database: &Database,
     clock: &Clock,
+    idlest: &mut Idlest,
     ops: impl Iterator<Item = &'o StoreOp> + Clone,
     mut accepted: impl FnMut(usize, &StoreAnswer),
     committing: &mut bool,
@@ -199,7 +203,7 @@ fn write_batch<'o>(
     let mut changed = false;
     let mut answers = Vec::new();
     {
-        let mut tables = Tables::open(&transaction)?;
+        let mut tables = Tables::open(&transaction, idlest)?;
         for op in ops.clone() {
             answers.push(match op {
                 StoreOp::Commit(commit) => or_fault(write(&mut tables, clock, commit, &mut changed))?,
@@ -226,11 +230,12 @@ fn write_batch<'o>(
 
 fn change_alone(
     database: &Database,
+    idlest: &mut Idlest,
     change: &Change,
     committing: &mut bool,
 ) -> Result<Result<(), RestoreError>, Failure> {
     let transaction = database.begin_write()?;
-    let made = whole::change(&mut Tables::open(&transaction)?, change)?;
+    let made = whole::change(&mut Tables::open(&transaction, idlest)?, change)?;
     if made == Ok(true) {
         *committing = true;
         transaction.commit()?;

@@ -1,6 +1,8 @@
 //! One partition inside the transaction of a batch, as a commit needs it: plain reads and writes of rows. All rules
 //! are in `chunk_sync::store::apply`.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use chunk_sync::store::{
     ActorMemory, Cas, LOG_COMMITS_MAX, Lease, LoggedCommit, Name, PartitionKey, PartitionState, RecentTokens,
@@ -12,6 +14,7 @@ use super::engine::{Failure, read_head};
 use super::file::{ACTORS, INDEX, INDEX_SIZES, LEDGER, LEDGER_HEADS, LOG, ROWS};
 use super::ledger;
 use super::rows::{self, Head};
+use crate::store::limits::FULL_PARTITIONS_KNOWN_MAX;
 
 type Rows<'t> = Table<'t, &'static [u8], &'static [u8]>;
 
@@ -24,10 +27,31 @@ pub(super) struct Tables<'t> {
     index_sizes: Rows<'t>,
     pub(super) ledger: Rows<'t>,
     pub(super) ledger_heads: Rows<'t>,
+    idlest: &'t mut Idlest,
+}
+
+/// Of partitions that are full of actors: a moment before which none of theirs was seen last. It saves looking at all
+/// of them for each newcomer. Grows only, since nobody is ever seen earlier; who undoes a transaction forgets it all.
+#[derive(Default)]
+pub(super) struct Idlest {
+    seen_ms: BTreeMap<Vec<u8>, u64>,
+}
+
+impl Idlest {
+    pub(super) fn forget(&mut self) {
+        self.seen_ms.clear();
+    }
+
+    fn learn(&mut self, prefix: &[u8], seen_ms: u64) {
+        if self.seen_ms.len() >= FULL_PARTITIONS_KNOWN_MAX {
+            self.seen_ms.clear();
+        }
+        self.seen_ms.insert(prefix.to_vec(), seen_ms);
+    }
 }
 
 impl<'t> Tables<'t> {
-    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, Failure> {
+    pub(super) fn open(transaction: &'t WriteTransaction, idlest: &'t mut Idlest) -> Result<Self, Failure> {
         Ok(Self {
             rows: transaction.open_table(ROWS)?,
             log: transaction.open_table(LOG)?,
@@ -36,6 +60,7 @@ impl<'t> Tables<'t> {
             index_sizes: transaction.open_table(INDEX_SIZES)?,
             ledger: transaction.open_table(LEDGER)?,
             ledger_heads: transaction.open_table(LEDGER_HEADS)?,
+            idlest,
         })
     }
 }
@@ -213,15 +238,21 @@ impl PartitionState for Partition<'_, '_> {
     }
 
     fn idle_actors(&mut self, since_ms: u64, most: usize) -> Result<Vec<u64>, Failure> {
+        if self.tables.idlest.seen_ms.get(&self.prefix).is_some_and(|seen_ms| *seen_ms > since_ms) {
+            return Ok(Vec::new());
+        }
         let (first, last) = (rows::numbered_key(&self.prefix, 0), rows::numbered_key(&self.prefix, u64::MAX));
         let mut idle = Vec::new();
+        let mut oldest_ms = u64::MAX;
         for row in self.tables.actors.range(first.as_slice()..=last.as_slice())? {
             let (key, sealed) = row?;
             let memory = rows::open_actor(key.value(), sealed.value())?;
+            oldest_ms = oldest_ms.min(memory.seen_ms);
             if memory.seen_ms <= since_ms {
                 idle.push((memory.seen_ms, rows::number_in(key.value(), &self.prefix)?));
             }
         }
+        self.tables.idlest.learn(&self.prefix, oldest_ms);
         idle.sort_unstable();
         Ok(idle.into_iter().take(most).map(|(_, actor)| actor).collect())
     }

@@ -121,8 +121,9 @@ impl RedisStore {
         let shard = raw.key.shard();
         let mut link = self.link(shard)?;
         let said = carry::restore_command(raw).query_async::<String>(&mut link.reads).await;
-        match said.map_err(|error| self.ops_fault(&link, shard, &error))?.as_str() {
-            "done" => Ok(self.settle(&link, shard).await?),
+        match said.map_err(|error| self.ops_error(&link, shard, &error, true))?.as_str() {
+            // It is there, whatever comes of the wait.
+            "done" => self.settle(&link, shard).await.map_err(|_| StoreFault::TimedOut.into()),
             "present" => Err(RestoreError::Present { key: raw.key.clone() }),
             _ => Err(unreadable().into()),
         }
@@ -233,5 +234,41 @@ async fn scan(
             return Ok(());
         }
         cursor = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chunk_sync::ids::PlayerId;
+    use chunk_sync::store::PartitionKey;
+
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_left_for_the_next_walk_in_whole_shards() {
+        let places: BTreeSet<PartitionCursor> =
+            (0..20_000).map(|player| PartitionCursor::of(PartitionKey::player(PlayerId(player)))).collect();
+        let (mut found, mut walks, mut first) = (Vec::new(), 0, Shard(0));
+        while first.0 < SHARD_COUNT {
+            let mut listed = Listed::new(first);
+            // In no order, and some twice, as a walk finds them.
+            let scattered = places.iter().skip(7_000).chain(&places);
+            scattered.for_each(|place| listed.add(place.clone(), 3_000));
+            assert!(listed.places.len() <= 3_000 && listed.end > first.0);
+            found.extend(listed.after(None, usize::MAX));
+            first = Shard(listed.end);
+            walks += 1;
+        }
+        assert_eq!(found, places.into_iter().collect::<Vec<_>>());
+        assert!((7..=8).contains(&walks), "{walks} walks for seven times as much as fits");
+    }
+
+    #[test]
+    fn a_shard_that_is_too_large_alone_is_listed_nevertheless() {
+        let key = |at: u64| PartitionCursor { shard: Shard(5), key: PartitionKey::player(PlayerId(at)) };
+        let mut listed = Listed::new(Shard(5));
+        (0..10).for_each(|at| listed.add(key(at), 3));
+        listed.add(PartitionCursor { shard: Shard(6), ..key(1) }, 3);
+        assert_eq!((listed.places.len(), listed.end), (10, 6));
     }
 }

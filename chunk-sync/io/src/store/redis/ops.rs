@@ -266,10 +266,15 @@ impl RedisStore {
         })
     }
 
-    /// What an error on the connection to a shard's master means for an ops call, which comes again.
+    /// What an error on the connection to a shard's master means for an ops call that may be asked again.
     pub(super) fn ops_fault(&self, link: &Link, shard: Shard, error: &RedisError) -> StoreFault {
+        self.ops_error(link, shard, error, false)
+    }
+
+    /// The same, of a call that is `once` done or not.
+    pub(super) fn ops_error(&self, link: &Link, shard: Shard, error: &RedisError, once: bool) -> StoreFault {
         tracing::warn!(%error, "redis store: an ops call failed");
-        let (fault, reconnect) = judge(error, true);
+        let (fault, reconnect) = judge(error, once);
         if reconnect {
             self.links(shard).inspect(|links| links.suspect(link.number));
         }
