@@ -102,7 +102,7 @@ pub const FINDING_TEXTS_MAX: usize = 10;
 /// How long a swarm that stopped asking waits for answers.
 pub const LAST_ANSWERS_MS_MAX: u64 = 20_000;
 /// How long what bots see may take to agree with what they were told.
-pub const AGREE_MS_MAX: u64 = 20_000;
+pub const AGREE_MS_MAX: u64 = 15_000;
 /// How often it is looked whether it does.
 pub const AGREE_EVERY_MS: u64 = 250;
 

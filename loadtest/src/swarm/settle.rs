@@ -39,6 +39,9 @@ use super::limits::{
     SETTLER_OPEN_MAX, WISH_WALK_MS_MAX,
 };
 
+/// An action that is none: a byte that MessagePack never uses.
+const GARBLED: [u8; 1] = [0xc1];
+
 /// What a settler does next.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Turn {
@@ -275,9 +278,23 @@ impl Settlers {
             _ => {
                 let Some((wish, _)) = settler.wish.take() else { return Turn::Rest };
                 settler.pause(here.now_ms);
-                Turn::Ask(Asking { bytes: encode(&wish.action), wish })
+                if !wish.absurd && self.is_gone(bot, &wish.action) {
+                    return Turn::Rest;
+                }
+                let bytes = if wish.garbled { GARBLED.to_vec() } else { encode(&wish.action) };
+                Turn::Ask(Asking { bytes, wish })
             }
         }
+    }
+
+    /// Whether somebody else took meanwhile what a bot walked to.
+    fn is_gone(&mut self, bot: usize, action: &Action) -> bool {
+        let (Action::Gather { chunk, resource }, Some(inside)) = (action, self.settlers[bot].inside) else {
+            return false;
+        };
+        let Some(ground) = self.grounds.get_mut(&(inside.seed, inside.island)) else { return true };
+        let at = (*chunk, *resource);
+        plan::kind_at(ground, at).is_none_or(|kind| ground.still_left(at) < plan::least(kind))
     }
 
     /// A settler's client took what it asks for, under this number.
@@ -383,7 +400,7 @@ impl Settlers {
             let is_near = settler.place.distance_squared(place) <= near * near;
             let known = self.books.accounts[other].start.is_some();
             let (player, bag) = (inside.player, &settler.bag);
-            (is_near && known).then(|| Neighbour { player, bag: bag.clone() })
+            (is_near && known).then(|| Neighbour { bot: other, player, bag: bag.clone() })
         });
         others.collect()
     }

@@ -155,6 +155,39 @@ fn corrections_are_obeyed() {
 }
 
 #[test]
+fn settlers_take_no_for_an_answer() {
+    let args = "--bots 5 --seconds 10 --behaviour settle --warm-up 0 --observers 1";
+    let (report, summary) = report_and_summary(Fault::RefusesActs, args);
+    let settle = &report["settle"];
+    let (acts, check) = (count(settle, "acts"), &settle["check"]);
+    assert!(acts > 0 && settle["outcomes"]["refused not_there"] == acts, "{report:#}");
+    assert_eq!((count(check, "bags"), count(check, "unseen")), (5, 0), "{report:#}");
+    for none in ["lost", "doubled", "undue"] {
+        assert_eq!(count(check, none), 0, "{report:#}");
+    }
+    assert!(summary.contains("0 never answered, 0 asked for again"), "{summary}");
+}
+
+#[test]
+fn a_world_that_acknowledges_what_it_does_not_do_is_found_out() {
+    let world = Running::start(Fault::Lies);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("swarm.json");
+    let json = path.to_str().expect("temporary paths are UTF-8");
+    let args = "--bots 5 --seconds 10 --behaviour settle --warm-up 0 --observers 1";
+    let output = run(&world.address.to_string(), &format!("{args} --json {json}"));
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    let told = text(&output.stderr);
+    assert!(told.contains("error: the world isn't as the bots were told: "), "{told}");
+    let report = std::fs::read(&path).expect("the report was written all the same");
+    let report: Value = serde_json::from_slice(&report).expect("valid JSON");
+    let settle = &report["settle"];
+    assert_eq!(count(settle, "acts"), count(&settle["outcomes"], "done"), "{report:#}");
+    assert!(count(&settle["check"], "lost") > 0, "{report:#}");
+    assert!(text(&output.stdout).contains("  finding      bot "), "{}", text(&output.stdout));
+}
+
+#[test]
 fn nobody_in_is_a_failure_with_its_reason() {
     let world = Running::start(Fault::Refuses(RejectCode::NoIsland));
     let output = run(&world.address.to_string(), "--bots 3 --seconds 1 --behaviour crowd --island 9");

@@ -19,8 +19,8 @@ use chunk_sync::sync::{Publisher, Who};
 use chunk_sync::terrain::LANDING;
 use chunk_sync::time::Tick;
 use chunk_sync::wire::{
-    Framer, Hello, Move, RejectCode, Seat, TICK_HEADER_BYTES_MAX, TickHeader, Welcome, control,
-    control_frame, frame, kind,
+    Act, ActOutcome, Acted, Docs, FEATURE_DOCS, Framer, Hello, Move, RejectCode, Seat, TICK_HEADER_BYTES_MAX,
+    TickHeader, Welcome, control, control_frame, frame, kind,
 };
 
 const TICK: Duration = Duration::from_millis(100);
@@ -41,6 +41,10 @@ pub(crate) enum Fault {
     ClosesOne(u64),
     /// Every tenth move is put back to the landing's middle.
     PutsBack,
+    /// Acts are refused.
+    RefusesActs,
+    /// Acts are acknowledged, and nothing comes of them.
+    Lies,
 }
 
 struct Player {
@@ -159,6 +163,7 @@ impl World {
             match kind {
                 kind::HELLO => self.hello(player, control(kind, body).expect("a hello")),
                 kind::MOVE => self.step(player, Move::decode(body).expect("a move")),
+                kind::ACT => self.act(player, &control(kind, body).expect("an act")),
                 kind::PING => player.out.extend(frame(kind::PONG, body)),
                 kind::BYE => player.gone = true,
                 other => panic!("message 0x{other:02x}"),
@@ -174,8 +179,8 @@ impl World {
             player.out.extend(code.frame());
         } else if self.fault == Fault::SpeaksHttp {
             player.out.extend(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
-        } else if let Some(ticket) = hello.ticket {
-            self.enter(player, String::from_utf8(ticket).expect("the ticket is the name"));
+        } else if let Some(ticket) = hello.ticket.clone() {
+            self.enter(player, &hello, String::from_utf8(ticket).expect("the ticket is the name"));
         } else {
             let name = hello.name.expect("a name or a ticket");
             let nodes = vec![self.address.to_string()];
@@ -191,7 +196,7 @@ impl World {
         }
     }
 
-    fn enter(&mut self, player: &mut Player, name: String) {
+    fn enter(&mut self, player: &mut Player, hello: &Hello, name: String) {
         self.entered += 1;
         let number = 7 << 32 | self.entered;
         let middle = LANDING.middle();
@@ -218,12 +223,37 @@ impl World {
             y: middle.y,
         };
         player.out.extend(control_frame(kind::WELCOME, &welcome));
+        if hello.features.iter().any(|feature| feature == FEATURE_DOCS) {
+            Self::nothing(player);
+        }
+    }
+
+    /// An empty bag, and chunks around with nothing in them.
+    fn nothing(player: &mut Player) {
+        let chunks = LANDING.around(2).map(Some).chain([None]);
+        let docs = chunks.map(|chunk| Docs { chunk, whole: true, ..Docs::default() });
+        docs.for_each(|docs| player.out.extend(docs.frame()));
+    }
+
+    fn act(&mut self, player: &mut Player, act: &Act) {
+        assert!(act.is_sound(), "{act:?}");
+        let (id, outcome, code) = match self.fault {
+            Fault::Lies => (act.id, ActOutcome::Done, 0),
+            Fault::RefusesActs => (act.id, ActOutcome::Refused, 202),
+            other => panic!("an act in a world that is {other:?}"),
+        };
+        let reason = if code == 0 { String::new() } else { "not_there".to_owned() };
+        player.out.extend(Acted { id, outcome, code, reason, text: String::new() }.frame());
     }
 
     fn step(&mut self, player: &mut Player, step: Move) {
         let slot = player.slot.expect("moves come from inside");
-        assert_eq!(step.place.chunk(), LANDING, "a crowd stays in its chunk");
         player.ack = step.sequence;
+        if matches!(self.fault, Fault::Lies | Fault::RefusesActs) {
+            // Settlers go where they like; nobody looks.
+            return;
+        }
+        assert_eq!(step.place.chunk(), LANDING, "a crowd stays in its chunk");
         self.moves += 1;
         let from = self.publisher.slots().pose(slot).expect("the slot is taken").place(LANDING);
         // A second's worth of saved walking, and half a step for where the quanta fall.

@@ -69,6 +69,11 @@ impl Ground {
         stock.units
     }
 
+    /// Units that are surely there by the last look and what was asked for since.
+    pub(super) fn still_left(&self, at: Resource) -> u32 {
+        self.stocks.get(&at).map_or(0, |stock| stock.units)
+    }
+
     /// An act that takes `units` is asked for.
     pub(super) fn take(&mut self, at: Resource, units: u32) {
         if let Some(stock) = self.stocks.get_mut(&at) {
@@ -109,6 +114,7 @@ mod tests {
         ground.answered(at, 2, false, RESOURCE_REST_MS * 2);
         ground.answered(at, 2, true, RESOURCE_REST_MS * 2);
         assert_eq!(ground.left(at, kind, Some(19), RESOURCE_REST_MS * 2 + 5), 18);
+        assert_eq!((ground.still_left(at), ground.still_left((LANDING, 8))), (18, 0));
         assert_eq!(ground.left(at, kind, Some(19), RESOURCE_REST_MS * 3), 19, "by now it is as it is seen");
     }
 

@@ -33,21 +33,25 @@ pub(super) struct Wish {
     pub near: Option<Place>,
     /// No rule may ever allow it.
     pub absurd: bool,
+    /// It travels as bytes that no rule understands.
+    pub garbled: bool,
 }
 
 impl Wish {
     fn here(action: Action) -> Self {
-        Self { action, near: None, absurd: false }
+        Self { action, near: None, absurd: false, garbled: false }
     }
 
     fn at(action: Action, near: Place) -> Self {
-        Self { action, near: Some(near), absurd: false }
+        Self { action, near: Some(near), absurd: false, garbled: false }
     }
 }
 
 /// Another bot that stands near.
 #[derive(Debug, Clone)]
 pub(super) struct Neighbour {
+    /// The bot.
+    pub bot: usize,
     /// Its player.
     pub player: PlayerId,
     /// What it carried when it last looked.
@@ -169,7 +173,16 @@ fn gather(now: &mut Situation<'_>, draws: &mut Stream) -> Option<Wish> {
 fn is_left(now: &mut Situation<'_>, chunk: ChunkPos, growth: Growth) -> bool {
     let at = (chunk, growth.tile);
     let Some(seen) = sight::units(now.documents, at, growth.kind, now.tick) else { return false };
-    now.ground.left(at, growth.kind, seen, now.now_ms) >= growth.kind.spec().units_per_act
+    now.ground.left(at, growth.kind, seen, now.now_ms) >= least(growth.kind)
+}
+
+/// Units of a resource that must surely be left, so that it is known what an act gives. Where an act gives one or
+/// nothing, the last one is anybody's.
+pub(super) fn least(kind: ResourceKind) -> u32 {
+    match kind.spec().units_per_act {
+        1 => 0,
+        units => units,
+    }
 }
 
 /// The kind that grows at a tile.
@@ -333,7 +346,10 @@ fn absurd(now: &mut Situation<'_>, draws: &mut Stream) -> Option<Wish> {
     let chunk = now.place.chunk();
     let off = TilePos { x: -3, y: 9_999 };
     let far = Items::of(ItemKind::Berry, 1);
-    let action = match draws.random_range(0..9) {
+    if let Some(wish) = far_or_foreign(now, draws) {
+        return Some(wish);
+    }
+    let action = match draws.random_range(0..10) {
         0 => Action::Drop { item: ItemKind::Wood, count: 0 },
         1 => Action::Cancel { trade: nothing },
         2 => Action::Accept { trade: nothing },
@@ -342,7 +358,37 @@ fn absurd(now: &mut Situation<'_>, draws: &mut Stream) -> Option<Wish> {
         5 => Action::Gather { chunk: ChunkPos::new(-1, 3), resource: 0 },
         6 => Action::Build { kind: StructureKind::Hearth, place: off, turned: false },
         7 => Action::Give { to: player, item: ItemKind::Berry, count: 1 },
-        _ => Action::Offer { to: player, give: far, want: Items::default() },
+        8 => Action::Offer { to: player, give: far, want: Items::default() },
+        _ => {
+            return Some(Wish {
+                absurd: true,
+                garbled: true,
+                ..Wish::here(Action::Craft { recipe: Recipe::Rope })
+            });
+        }
+    };
+    Some(Wish { absurd: true, ..Wish::here(action) })
+}
+
+/// Now and then: a resource that is too far away, a structure that is another's.
+fn far_or_foreign(now: &mut Situation<'_>, draws: &mut Stream) -> Option<Wish> {
+    let action = match draws.random_range(0..4) {
+        0 => {
+            let chunk = now.place.chunk();
+            let far = |growth: &Growth| {
+                !is_near(middle(TilePos::in_chunk(chunk, growth.tile)), now.place, 4 * REACH_QUANTA)
+            };
+            let growth = any_of(draws, now.ground.grown(chunk).into_iter().filter(far).collect())?;
+            Action::Gather { chunk, resource: growth.tile }
+        }
+        // On an estate of one's own it would be allowed.
+        1 if !now.claims => {
+            let other = any_of(draws, now.neighbours.clone())?;
+            let theirs = now.books.standing(other.bot).map(|(id, built)| (id, built.corner));
+            let (structure, corner) = any_of(draws, theirs.collect())?;
+            Action::Demolish { chunk: corner.chunk(), structure }
+        }
+        _ => return None,
     };
     Some(Wish { absurd: true, ..Wish::here(action) })
 }

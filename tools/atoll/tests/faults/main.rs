@@ -5,6 +5,7 @@
 //! * [`nodes`]: a node stops, dies, comes back, leaves; the others' clients don't notice;
 //! * [`hostile`]: what strangers send to doors, nodes and the channel, while good players go on;
 //! * [`lasting`]: what is still there after a crash;
+//! * [`settling`]: settlers find what they were told is done, though nodes were killed;
 //! * [`store`]: the store is away for a while;
 //! * [`tickets`]: one ticket, one entry; one name, one session.
 
@@ -17,6 +18,7 @@ mod players;
 mod processes;
 mod raw;
 mod redis_server;
+mod settling;
 mod store;
 mod tickets;
 mod town;
