@@ -11,8 +11,8 @@ use crate::rules::documents::Doc;
 use crate::rules::transfer::{FENCE_READS, Fence, Transfer, fence};
 use crate::rules::view::Presence;
 use crate::rules::{
-    ActId, Action, Actor, DocName, Effects, Event, Partition, RuleReject, TransferId, View, decide, home,
-    reads,
+    ActId, Action, Actor, CommitSet, DocName, Effects, Event, Partition, RuleReject, TransferId, View,
+    decide, home, reads,
 };
 use bytes::Bytes;
 use chunk_sync::ids::{Epoch, IslandId, PlayerId};
@@ -20,6 +20,7 @@ use chunk_sync::limits::ACT_WAIT_MS;
 use chunk_sync::records::{EPOCH_SESSION, decode, encode};
 use chunk_sync::store::{Act, Commit, CommitOutcome, EpochStep, Refusal, StoreAnswer, StoreFault, StoreOp};
 use chunk_sync::wire::{ActNumber, RejectCode};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a player wants done.
 #[derive(Clone, Debug)]
@@ -82,6 +83,8 @@ struct Underway {
     unknown: bool,
     /// It is not on its way now, but waits to be sent again.
     resting: bool,
+    /// It changes nothing, and only makes sure of an estate that was read.
+    proves: bool,
 }
 
 #[derive(Debug)]
@@ -96,8 +99,8 @@ enum Stage {
     Carried,
     /// Done, as memory says; whether its transfer has ended is seen in a reading of its home of at least this number.
     Recalled(ActResult, u64),
-    /// Done; it ends when the estate of this chunk has this version everywhere.
-    Settling(Partition, ActId, u32),
+    /// Done; it ends when the estate of its home has this version everywhere.
+    Settling(ActId, u32),
 }
 
 /// An act that is under way.
@@ -149,6 +152,13 @@ impl OpenAct {
     /// Whether nothing of it was sent to the store for the session of `epoch`.
     pub(super) fn is_idle(&self, epoch: Epoch) -> bool {
         self.actor.epoch == epoch && matches!(self.stage, Stage::Ask | Stage::Read(_))
+    }
+
+    /// What was read of fences may have been lost.
+    pub(super) fn doubt(&mut self) {
+        if let Stage::Commit(underway) = &mut self.stage {
+            underway.fence = None;
+        }
     }
 
     /// Whether it has waited for as long as an act may.
@@ -203,8 +213,9 @@ impl Executor {
             Stage::Commit(_) => self.send_again(&mut act, port),
             Stage::Carried => Turn::Wait,
             Stage::Recalled(..) => self.recall(&mut act, port),
-            Stage::Settling(partition, estate, version) => {
-                self.look_at_estate(*partition, *estate, *version, Key::Act(key.0, key.1), port)
+            Stage::Settling(estate, version) => {
+                let named = (*estate, *version);
+                self.look_at_estate(&mut act, named, port)
             }
         };
         self.go_on(key, act, turn, port);
@@ -468,6 +479,10 @@ impl Executor {
         port: &mut dyn Port,
     ) -> Turn {
         let host = |code: RejectCode| Turn::End(Verdict::Refused(Why::Host(code)));
+        if let Some(named) = underway.result.settles.filter(|_| underway.proves) {
+            self.is_old(act.home());
+            return self.look_at_estate(act, named, port);
+        }
         match refusal {
             Refusal::Repeated { result, .. } => {
                 let result = decode::<ActResult>(&result).unwrap_or_default();
@@ -528,6 +543,9 @@ impl Executor {
         let event = underway.commit.events.first().cloned().unwrap_or_default();
         let home = act.home();
         self.committed(home, tokens, event, port);
+        if underway.proves {
+            return Turn::End(Verdict::Done(None));
+        }
         let Some(effects) = underway.effects else {
             let why = underway.result.refused.and_then(Why::from_code);
             return Turn::End(Verdict::Refused(why.unwrap_or(Why::Rule(RuleReject::Unread))));
@@ -539,9 +557,8 @@ impl Executor {
             act.stage = Stage::Carried;
             return Turn::Wait;
         }
-        if let Some((estate, version)) = underway.result.settles {
-            act.stage = Stage::Settling(home, estate, version);
-            return self.look_at_estate(home, estate, version, Key::Act(key.0, key.1), port);
+        if let Some(named) = underway.result.settles {
+            return self.look_at_estate(act, named, port);
         }
         Turn::End(Verdict::Done(journey(&effects)))
     }
@@ -575,9 +592,8 @@ impl Executor {
         if !self.is_ready(home, min, key, port) {
             return Turn::Wait;
         }
-        if let Some((estate, version)) = result.settles {
-            act.stage = Stage::Settling(home, estate, version);
-            return self.look_at_estate(home, estate, version, key, port);
+        if let Some(named) = result.settles {
+            return self.look_at_estate(act, named, port);
         }
         let Some(id) = result.transfer else { return Turn::End(Verdict::Over) };
         match self.pending(home, id) {
@@ -631,32 +647,37 @@ impl Executor {
         }
     }
 
-    /// Whether a version of an estate is everywhere; `key` goes on when its chunk changes.
+    /// Whether a version of an estate is everywhere, or the estate is gone and with it all that was allowed on it. What
+    /// is read may be ahead of what is safe, so the store is asked to do nothing if it is so: then nobody loses it.
     fn look_at_estate(
         &mut self,
-        home: Partition,
-        estate: ActId,
-        version: u32,
-        key: Key,
+        act: &mut OpenAct,
+        (estate, version): (ActId, u32),
         port: &mut dyn Port,
     ) -> Turn {
+        let (home, key) = (act.home(), Key::Act(act.actor.player, number_of(act.actor.act)));
+        act.stage = Stage::Settling(estate, version);
         if !self.is_ready(home, 0, key, port) {
             return Turn::Wait;
         }
         let Some(replica) = self.replicas.get_mut(&home) else { return Turn::Wait };
         let document = replica.doc(&DocName::Estate.to_string());
         let record = document.and_then(|document| Doc::unpack(DocName::Estate, &document.value).ok());
-        match record {
-            Some(Doc::Estate(record)) if record.id == estate => {
-                if record.version >= version && record.behind.is_empty() {
-                    return Turn::End(Verdict::Done(None));
-                }
-                replica.waiters.insert(key);
-                Turn::Wait
-            }
-            // The estate is gone, and with it everything that was allowed on it.
-            _ => Turn::End(Verdict::Done(None)),
+        if let Some(Doc::Estate(record)) = record
+            && record.id == estate
+            && (record.version < version || !record.behind.is_empty())
+        {
+            replica.waiters.insert(key);
+            return Turn::Wait;
         }
+        let (writes, events, ledger) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let set =
+            CommitSet { partition: home, reads: BTreeSet::from([DocName::Estate]), writes, events, ledger };
+        let commit = commit_of(&set, replica, port.token());
+        let result = ActResult { settles: Some((estate, version)), ..ActResult::default() };
+        // It is done: whatever the store says now, nobody may call it refused.
+        act.again = true;
+        self.send_commit(act, Underway { proves: true, ..Underway::new(commit, None, result, None) }, port)
     }
 
     /// A transfer was decided: the act that sent it has ended.
@@ -685,7 +706,7 @@ impl Executor {
 
 impl Underway {
     fn new(commit: Commit, effects: Option<Effects>, result: ActResult, fence: Option<Fence>) -> Self {
-        Self { commit, effects, result, fence, unknown: false, resting: false }
+        Self { commit, effects, result, fence, unknown: false, resting: false, proves: false }
     }
 
     /// The session that it was made for.

@@ -11,8 +11,8 @@ use chunk_sync::limits::TICK_MS;
 use chunk_sync::random::{RngExt, Stream, stream};
 use chunk_sync::records::EPOCH_SESSION;
 use chunk_sync::store::{
-    Commit, CommitOutcome, Document, EpochStep, IndexCursor, MemoryStore, Name, StoreAnswer, StoreFault,
-    StoreOp, Token,
+    Commit, CommitOutcome, Document, EpochStep, IndexCursor, MemoryFault, MemoryStore, Name, StoreAnswer,
+    StoreFault, StoreOp, Token,
 };
 use chunk_sync::wire::ActNumber;
 use std::collections::BTreeMap;
@@ -63,6 +63,8 @@ enum Flight {
 pub(super) struct World {
     pub(super) store: MemoryStore,
     pub(super) book: Book,
+    /// The book of what the store's replica has, while that is behind.
+    replicated: Option<Book>,
     pub(super) now_ms: u64,
     pub(super) net: Net,
     pub(super) nodes: Vec<Option<Node>>,
@@ -87,6 +89,7 @@ impl World {
         let mut world = Self {
             store: MemoryStore::new(BEGAN_MS),
             book: Book::default(),
+            replicated: None,
             now_ms: 0,
             net: CALM,
             nodes: Vec::new(),
@@ -107,6 +110,28 @@ impl World {
             world.start(node);
         }
         world
+    }
+
+    /// The store misbehaves from now on as told.
+    pub(super) fn set_fault(&mut self, fault: MemoryFault) {
+        if fault != MemoryFault::StaleReplica {
+            self.replicated = None;
+        } else if self.replicated.is_none() {
+            self.replicated = Some(self.book.clone());
+        }
+        self.store.set_fault(fault);
+    }
+
+    /// Whether the store's replica knows less than the store.
+    pub(super) fn is_behind(&self) -> bool {
+        self.replicated.is_some()
+    }
+
+    /// The store's replica takes over, which may have heard nothing for a while; nodes are told to doubt.
+    pub(super) fn fail_over(&mut self) {
+        self.store.fail_over(BEGAN_MS + self.now_ms);
+        self.book = self.replicated.take().unwrap_or_else(|| self.book.clone());
+        (0..self.nodes.len()).for_each(|node| self.post(node, 0, Input::Doubt));
     }
 
     /// A fresh incarnation of a node; the old one, if there was one, is dead.
@@ -235,31 +260,31 @@ impl World {
         self.clients.get_mut(&PlayerId(player)).expect("it plays")
     }
 
-    /// One commit takes the session; the old holder hears of it some time.
+    /// One commit takes the session; the connection to the old holder ends, and that hears of it some time.
     fn let_in(&mut self, player: PlayerId) {
-        let Some(client) = self.clients.get(&player) else { return };
-        let (old, to) = (client.session, Epoch(client.epoch.0 + 1));
+        let Some(client) = self.clients.get_mut(&player) else { return };
         let Some(node) = client.enters.filter(|node| self.nodes[*node].is_some()) else { return };
         let home = Partition::Player(player);
-        let (token, value) = (self.token(), u64::from(to.0));
-        let commit = Commit::new(key_of(home), token)
-            .epoch(EpochStep::Raise { name: EPOCH_SESSION.into(), to: value });
-        let answer = self.store.call(BEGAN_MS + self.now_ms, &StoreOp::Commit(commit));
-        let StoreAnswer::Committed(CommitOutcome::Done { .. }) = answer else { return };
-        if let Some(old) = old {
+        if let Some(old) = client.session.take() {
             let delay_ms = self.delay(self.net.told_ms);
             self.post(old.node, delay_ms, Input::EndSession(player, old.epoch));
-            if old.node != node {
-                self.post(old.node, delay_ms, Input::Unfollow(home));
-            }
+            self.post(old.node, delay_ms, Input::Unfollow(home));
         }
-        self.post(node, 0, Input::Follow(home));
+        let (to, token) = (Epoch(self.clients[&player].epoch.0 + 1), self.token());
+        let raise = EpochStep::Raise { name: EPOCH_SESSION.into(), to: u64::from(to.0) };
+        let commit = Commit::new(key_of(home), token).epoch(raise);
+        let answer = self.store.call(BEGAN_MS + self.now_ms, &StoreOp::Commit(commit));
         let client = self.clients.get_mut(&player).expect("it plays");
+        match answer {
+            StoreAnswer::Committed(CommitOutcome::Done { .. }) => {}
+            StoreAnswer::Committed(CommitOutcome::Refused(_)) => return client.epoch = to,
+            _ => return,
+        }
         (client.epoch, client.enters) = (to, None);
         client.session = Some(Session { node, epoch: to });
-        for number in client.open() {
-            self.say(player, number);
-        }
+        let open = client.open();
+        self.post(node, 0, Input::Follow(home));
+        open.into_iter().for_each(|number| self.say(player, number));
     }
 
     /// Sends an act to the session's node.
