@@ -283,6 +283,10 @@ impl Executor {
             && underway.resting
         {
             underway.resting = false;
+            if underway.proves {
+                // What changes nothing could be done a second time, long after the first: under another name.
+                underway.commit.token = port.token();
+            }
             port.send(Ask::Commit(key), StoreOp::Commit(underway.commit.clone()));
         }
         Turn::Wait

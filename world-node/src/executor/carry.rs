@@ -192,6 +192,10 @@ impl Executor {
             At::Commit(mut underway) => {
                 if underway.resting && port.now_ms() >= carry.timer_ms {
                     underway.resting = false;
+                    if underway.set.writes.is_empty() {
+                        // What changes nothing could be done a second time, long after the first: under another name.
+                        underway.commit.token = port.token();
+                    }
                     port.send(Ask::Commit(key), StoreOp::Commit(underway.commit.clone()));
                 }
                 Turn::Wait(At::Commit(underway))

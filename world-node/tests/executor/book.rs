@@ -60,7 +60,7 @@ impl Book {
 
     /// Notes a commit that the store did just now.
     pub(super) fn note(&mut self, at: Partition, commit: &Commit) {
-        assert!(self.tokens.insert(commit.token), "a token is used once");
+        assert!(self.tokens.insert(commit.token), "a commit is done once");
         assert_eq!(key_of(at), commit.partition);
         let read = |(name, bytes): (DocName, Option<&Bytes>)| {
             let doc = bytes.map(|bytes| Doc::unpack(name, bytes).expect("an executor packed it"));

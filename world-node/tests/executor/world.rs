@@ -413,20 +413,25 @@ impl World {
     /// The store does something, and what it did is written down.
     fn call(&mut self, op: &StoreOp) -> StoreAnswer {
         let store_ms = BEGAN_MS + self.now_ms;
+        let StoreOp::Commit(commit) = op else { return self.store.call(store_ms, op) };
+        let before = self.newest(commit);
         let answer = self.store.call(store_ms, op);
-        let StoreOp::Commit(commit) = op else { return answer };
-        let refused = matches!(answer, StoreAnswer::Committed(CommitOutcome::Refused(_)));
-        if refused || self.book.tokens.contains(&commit.token) {
-            return answer;
-        }
         // Also when it doesn't say so it may have done it.
-        let load = StoreOp::Load { partition: commit.partition.clone() };
-        let StoreAnswer::Loaded(view) = self.store.call(store_ms, &load) else { return answer };
-        if view.token == commit.token {
+        let after = self.newest(commit);
+        if before != after && after == Some(commit.token) {
             let at = self.partition_of(commit);
             self.book.note(at, commit);
         }
         answer
+    }
+
+    /// The newest token of a commit's partition, when the store can be reached.
+    fn newest(&mut self, commit: &Commit) -> Option<Token> {
+        let load = StoreOp::Load { partition: commit.partition.clone() };
+        match self.store.call(BEGAN_MS + self.now_ms, &load) {
+            StoreAnswer::Loaded(view) => Some(view.token),
+            _ => None,
+        }
     }
 
     fn partition_of(&self, commit: &Commit) -> Partition {
