@@ -4,20 +4,24 @@
 //! Bytes and the time go in, bytes and events come out. It opens no socket and reads no clock, and whatever a
 //! hostile server sends, what it keeps stays within the limits of [`limits`].
 
+mod documents;
 mod feeds;
 pub mod limits;
 mod replica;
 mod session;
 mod skim;
 
+pub use documents::Documents;
 pub use replica::{Entity, Moved, Replica};
-pub use session::{Client, ClientConfig, ClientEvent, ClientOutput, EndReason, MoveFrame, Phase};
+pub use session::{
+    ActError, Client, ClientConfig, ClientEvent, ClientOutput, EndReason, MoveFrame, OpenAct, Phase,
+};
 pub use skim::Skim;
 
 use crate::blocks::{BlockError, StreamId};
 use crate::place::ChunkPos;
 use crate::terrain::ChunkTiles;
-use crate::wire::{TickHeader, Welcome};
+use crate::wire::{Docs, TickHeader, Welcome};
 use thiserror::Error;
 
 /// Something that reads what a node sends once a client is inside.
@@ -33,6 +37,14 @@ pub trait View {
 
     /// Takes the tiles of a chunk; they come only to those who asked for the feature `land`.
     fn land(&mut self, _chunk: ChunkPos, _tiles: Box<ChunkTiles>) {}
+
+    /// Takes documents; they come only to those who asked for the feature `docs`.
+    ///
+    /// # Errors
+    /// When they are more than the reader keeps.
+    fn docs(&mut self, _docs: Docs) -> Result<(), ReplicaError> {
+        Ok(())
+    }
 }
 
 /// How a server broke the stream rules.

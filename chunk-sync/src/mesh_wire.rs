@@ -7,6 +7,7 @@ use crate::limits::MESH_TOPIC_BYTES;
 use crate::place::{ChunkPos, Pose};
 use crate::random::hash;
 use crate::time::Tick;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// A topic: hash byte · island u32 · x i16 · y i16 · stream u8. All have one length, so none is another's prefix.
@@ -155,6 +156,16 @@ pub enum Direct {
         /// Epoch of the new session.
         epoch: Epoch,
     },
+    /// Somebody else's commit changed the partition of a player whose session you hold.
+    Changed {
+        /// Who speaks.
+        from: Source,
+        /// The player.
+        player: PlayerId,
+        /// A `ChunkCommit`.
+        #[serde(with = "serde_bytes")]
+        commit: Vec<u8>,
+    },
     /// The creature is yours now; repeated until it is seen in your roster with this epoch.
     Release {
         /// Who gives it away.
@@ -170,6 +181,50 @@ pub enum Direct {
         /// Its whole logic state.
         state: CreatureState,
     },
+}
+
+/// A commit, told to those who follow its partition: on the roster topic of a chunk, among blocks, which never begin
+/// with its mark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkCommit {
+    /// The partition's token before.
+    pub previous: u64,
+    /// The commit.
+    pub token: u64,
+    /// Its event, as the store's log has it.
+    pub event: Bytes,
+}
+
+/// First byte of a `ChunkCommit`; a block with it would be of a stream that nobody has.
+const COMMIT_MARK: u8 = 0xff;
+
+impl ChunkCommit {
+    /// Whether a message of a roster topic is one.
+    pub fn is_one(body: &[u8]) -> bool {
+        body.first() == Some(&COMMIT_MARK)
+    }
+
+    /// The bytes of the message.
+    pub fn bytes(&self) -> Bytes {
+        let mut out = Vec::with_capacity(1 + 16 + self.event.len());
+        out.push(COMMIT_MARK);
+        out.extend_from_slice(&self.previous.to_be_bytes());
+        out.extend_from_slice(&self.token.to_be_bytes());
+        out.extend_from_slice(&self.event);
+        out.into()
+    }
+
+    /// The message in these bytes, if it is one.
+    pub fn read(body: &Bytes) -> Option<Self> {
+        let (_, numbers) = body.split_first().filter(|(mark, _)| **mark == COMMIT_MARK)?;
+        let (previous, rest) = numbers.split_first_chunk::<8>()?;
+        let (token, _) = rest.split_first_chunk::<8>()?;
+        Some(Self {
+            previous: u64::from_be_bytes(*previous),
+            token: u64::from_be_bytes(*token),
+            event: body.slice(17..),
+        })
+    }
 }
 
 /// Everything that a creature's next owner must know.
@@ -255,6 +310,7 @@ mod tests {
             let _ = decode::<Heartbeat>(&bytes);
             let _ = decode::<Direct>(&bytes);
             let _ = decode::<Census>(&bytes);
+            let _ = ChunkCommit::read(&Bytes::from(bytes));
         }
     }
 

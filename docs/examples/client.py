@@ -3,6 +3,7 @@
 
     pip install msgpack
     python3 client.py 127.0.0.1:7000 --name Mara --seconds 30
+    python3 client.py 127.0.0.1:7000 --name Mara --act '{"craft": {"recipe": "rope"}}'
 
 The numbers in the comments are sections of docs/protocol.md. Python 3.9 or newer.
 
@@ -11,6 +12,7 @@ Exit codes: 0 done, 1 no connection (or it was lost), 2 wrong arguments, 3 the s
 """
 
 import argparse
+import json
 import math
 import random
 import select
@@ -25,7 +27,7 @@ except ImportError:
     sys.exit("This client needs the MessagePack library: pip install msgpack")
 
 HELLO, MOVE, PING = 0x01, 0x02, 0x03
-BYE, SEAT, WELCOME, REJECT, TICK, PONG, LAND = 0x04, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86
+BYE, ACT, SEAT, WELCOME, REJECT, TICK, PONG, LAND, ACTED = 0x04, 0x05, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87
 SERVER_FRAME_BYTES_MAX = 1024 * 1024
 QUANTA_PER_M, QUANTA_PER_CHUNK = 128, 4096
 CONNECT_S, ANSWER_S, LEAVE_S = 5.0, 20.0, 2.0
@@ -352,6 +354,34 @@ class Walker:
         self.heading = (self.heading + 128) % 256
 
 
+class Acts:
+    """What we ask for that lasts, and what came of it (16). This client doesn't come back after a lost connection;
+    one that does keeps what is open and sends it again, first of all, as it was."""
+
+    def __init__(self, welcome):
+        self.first, self.island = welcome["epoch"] << 32, welcome["island"]
+        self.given = 0
+        self.open = {}
+
+    def act(self, node, action):
+        """Asks for an action (17), such as {"craft": {"recipe": "rope"}}."""
+        self.given += 1
+        number = self.first + self.given
+        self.open[number] = action
+        node.send(ACT, msgpack.packb({"id": number, "answered": min(self.open) - 1, "island": self.island,
+                                      "action": msgpack.packb(action)}))
+
+    def acted(self, message):
+        """Prints what came of an act; of an answer to nothing, nothing."""
+        if message["id"] not in self.open:
+            return
+        what = next(iter(self.open[message["id"]]))
+        if message["outcome"] != "waiting":
+            del self.open[message["id"]]
+        why = f" ({message['reason']}): {message['text']}" if message["outcome"] == "refused" else ""
+        print(f"act {message['id'] - self.first} ({what}): {message['outcome']}{why}", flush=True)
+
+
 def name_of(listing):
     return listing.name or f"{listing.entity:016x}"
 
@@ -367,9 +397,10 @@ def report(view, me, place):
           f"creatures: {creatures}" + (f", nearest: {near}" if near else ""), flush=True)
 
 
-def live(node, welcome, frames, seconds):
-    """Walks and looks until the time is over."""
+def live(node, welcome, frames, seconds, actions):
+    """Asks for the actions, one after the other, walks and looks until the time is over."""
     view, walker, me = View(welcome["far_ring"]), Walker(welcome), welcome["player"]
+    acts, wanted = Acts(welcome), list(actions)
     tick_s, keep_alive_s = welcome["tick_ms"] / 1000, welcome["keep_alive_ms"] / 1000 / 2
     now = time.monotonic()
     end, next_step, next_report, last_heard = now + seconds, now, now + 1, now
@@ -381,6 +412,8 @@ def live(node, welcome, frames, seconds):
                 raise Refused(control(body))
             if kind == LAND:
                 walker.learn(body)
+            if kind == ACTED:
+                acts.acted(control(body))
             if kind == TICK:
                 _, correction, came, left = view.tick(body)
                 if correction:
@@ -399,6 +432,8 @@ def live(node, welcome, frames, seconds):
             step = walker.walk()
             if step:
                 node.send(MOVE, step)
+        if wanted and not acts.open:
+            acts.act(node, wanted.pop(0))
         if now - node.last_sent > keep_alive_s:
             node.send(PING, b"alive")
         if now >= next_report:
@@ -409,12 +444,22 @@ def live(node, welcome, frames, seconds):
     print(f"left after {seconds:g} seconds, corrected {corrections} times", flush=True)
 
 
+def action_of(text):
+    """An action (17), written as JSON."""
+    action = json.loads(text)
+    if not isinstance(action, dict) or len(action) != 1:
+        raise ValueError("an action is a map with one key")
+    return action
+
+
 def main():
     parser = argparse.ArgumentParser(description="Enters an Atoll world, walks about, prints whom it sees.")
     parser.add_argument("allocator", metavar="HOST:PORT", help="where the allocator listens")
     parser.add_argument("--name", required=True, help="1 to 24 letters, digits, hyphens or underscores")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long to stay (default 30)")
     parser.add_argument("--island", type=int, help="the island to ask for")
+    parser.add_argument("--act", metavar="JSON", action="append", default=[], type=action_of,
+                        help="ask for this action; may be given several times")
     arguments = parser.parse_args()
     host, colon, port = arguments.allocator.rpartition(":")
     if not (host and colon and port.isdigit() and 0 < int(port) < 65536):
@@ -424,7 +469,7 @@ def main():
     try:
         node, welcome, frames = enter(arguments.allocator, arguments.name, arguments.island)
         try:
-            live(node, welcome, frames, arguments.seconds)
+            live(node, welcome, frames, arguments.seconds, arguments.act)
             node.leave()
         except KeyboardInterrupt:
             node.leave()

@@ -6,9 +6,11 @@
 //! runs took.
 
 mod arbiter;
+mod books;
 mod bot;
 mod checks;
 mod cluster;
+mod deeds;
 mod door;
 mod events;
 mod eyes;
@@ -42,11 +44,13 @@ pub struct Setup {
     pub seconds: u64,
     /// Whether anything goes wrong.
     pub faults: bool,
+    /// Whether bots do anything to the lasting world.
+    pub acts: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { nodes: 3, bots: 12, seconds: 60, faults: true }
+        Self { nodes: 3, bots: 12, seconds: 60, faults: true, acts: true }
     }
 }
 
@@ -95,6 +99,22 @@ pub struct Totals {
     pub pauses: u64,
     /// Clients skipped to keyframes.
     pub skips: u64,
+    /// Acts that bots asked for.
+    pub acts: u64,
+    /// Acts that they were told are done.
+    pub acts_done: u64,
+    /// Acts that they were told are over.
+    pub acts_over: u64,
+    /// Times that they were told to wait.
+    pub acts_waited: u64,
+    /// Acts that were refused, by reason.
+    pub acts_refused: BTreeMap<String, u64>,
+    /// Commits of acts and transfers that were decided anew.
+    pub conflicts: u64,
+    /// Commits of others that nodes missed at first.
+    pub commit_gaps: u64,
+    /// Transfers that a sweep found.
+    pub swept: u64,
     /// Time from the last fault until everybody agreed, run by run.
     pub agreed_ms: Vec<u64>,
 }
@@ -109,6 +129,8 @@ impl Totals {
         self.pauses += counters.pauses;
         self.skips += counters.skips;
         self.dropped += dropped;
+        self.conflicts += counters.acts.conflicts;
+        self.commit_gaps += counters.acts.gaps;
     }
 
     /// Adds another run's.
@@ -133,10 +155,20 @@ impl Totals {
             (&mut self.takeovers, other.takeovers),
             (&mut self.pauses, other.pauses),
             (&mut self.skips, other.skips),
+            (&mut self.acts, other.acts),
+            (&mut self.acts_done, other.acts_done),
+            (&mut self.acts_over, other.acts_over),
+            (&mut self.acts_waited, other.acts_waited),
+            (&mut self.conflicts, other.conflicts),
+            (&mut self.commit_gaps, other.commit_gaps),
+            (&mut self.swept, other.swept),
         ];
         sums.into_iter().for_each(|(sum, more)| *sum += more);
         self.most_on_an_island = self.most_on_an_island.max(other.most_on_an_island);
         self.agreed_ms.extend(&other.agreed_ms);
+        for (reason, count) in &other.acts_refused {
+            *self.acts_refused.entry(reason.clone()).or_default() += count;
+        }
         for (kind, count) in &other.faults {
             *self.faults.entry(kind).or_default() += count;
         }

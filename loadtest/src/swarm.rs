@@ -11,6 +11,7 @@ mod link;
 mod progress;
 mod report;
 mod server;
+mod settle;
 mod sight;
 mod tally;
 mod walk;
@@ -26,12 +27,14 @@ use clap::Args;
 
 use self::engine::{Engine, Scratch};
 use self::limits::{
-    JOIN_MS_MAX, JOIN_RATE, JOIN_RATE_MAX, OBSERVERS, SWARM_BOTS_MAX, TARGET_CONNECT_MS_MAX, WARM_UP_S,
+    AGREE_EVERY_MS, AGREE_MS_MAX, JOIN_MS_MAX, JOIN_RATE, JOIN_RATE_MAX, LAST_ANSWERS_MS_MAX, OBSERVERS,
+    SWARM_BOTS_MAX, TARGET_CONNECT_MS_MAX, WARM_UP_S,
 };
 use self::progress::Progress;
 use self::report::Snapshot;
 pub use self::report::{LatencyMs, Report, SeenPerBot, ServerCpu};
 use self::server::Question;
+pub use self::settle::{AnswerMs, Findings, Settled};
 pub use self::walk::Behaviour;
 use crate::cli::Ending;
 use crate::limits::{MEASURE_S_MAX, WARM_UP_S_MAX};
@@ -71,7 +74,7 @@ pub struct SwarmArgs {
     /// The servers' page (HOST:PORT): their CPU time over the window is asked there and reported too.
     #[arg(long, value_name = "PAGE", value_parser = server::parse_page)]
     pub state: Option<String>,
-    /// Bots that lose their session enter again.
+    /// Bots that lose their session enter again; settlers do so anyway.
     #[arg(long)]
     pub rejoin: bool,
     /// What the bots' names begin with; a number follows. Two swarms at a time need different ones.
@@ -140,6 +143,16 @@ pub enum SwarmError {
         /// What went wrong.
         source: io::Error,
     },
+    /// The world isn't as the bots were told.
+    #[error("the world isn't as the bots were told: {lost} lost, {doubled} doubled, {undue} undue")]
+    Unsettled {
+        /// Acknowledged acts, or items of them, that are not found.
+        lost: u64,
+        /// What is there too often.
+        doubled: u64,
+        /// What was refused or can't be, and is there.
+        undue: u64,
+    },
     /// A system call that a run can't do without.
     #[error("swarm: can't {what}: {source}")]
     Io {
@@ -167,7 +180,7 @@ impl SwarmError {
 /// Runs the bots, measures, prints the summary, writes the JSON file. Ctrl-C ends it early, summary and all.
 ///
 /// # Errors
-/// When the run can't start, or not one bot gets in.
+/// When the run can't start, or not one bot gets in; when settlers don't find at the end what they were told.
 pub fn run(args: &SwarmArgs) -> Result<Ending, SwarmError> {
     if let Some(path) = &args.json {
         let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
@@ -192,7 +205,10 @@ pub fn run(args: &SwarmArgs) -> Result<Ending, SwarmError> {
     let report = run.measure()?;
     drop(run);
     publish(&report, args)?;
-    Ok(Ending::Done)
+    match report.settle.and_then(|settled| settled.check).filter(|found| !found.is_clean()) {
+        Some(Findings { lost, doubled, undue, .. }) => Err(SwarmError::Unsettled { lost, doubled, undue }),
+        None => Ok(Ending::Done),
+    }
 }
 
 /// A swarm under way.
@@ -219,6 +235,8 @@ impl Run<'_> {
         self.drive("measure", Duration::from_secs(self.args.seconds.into()), |_| false)?;
         let (after, asked_again) = (Snapshot::take(&self.engine)?, self.ask_servers()?);
         let mut report = Report::new(self.args, &self.engine, &before, &after, self.is_interrupted());
+        let found = self.settle_up()?;
+        report.settle = self.engine.settled(report.seconds, found);
         self.engine.leave(&mut self.scratch)?;
         match asked.zip(asked_again).map(|(first, last)| Ok(last.answer()? - first.answer()?)) {
             Some(Ok(cpu_s)) => report.server = Some(ServerCpu::new(cpu_s, report.seconds, report.connected)),
@@ -229,6 +247,25 @@ impl Run<'_> {
             None => {}
         }
         Ok(report)
+    }
+
+    /// Lets settlers hear the last answers, then compares what they were told with what they see, until it agrees or
+    /// time is up. `None` when there is nothing to compare, or no time.
+    fn settle_up(&mut self) -> Result<Option<Findings>, SwarmError> {
+        self.engine.stop_asking();
+        self.drive("answers", Duration::from_millis(LAST_ANSWERS_MS_MAX), Engine::is_answered)?;
+        self.engine.give_up_acts();
+        let end = self.engine.elapsed() + Duration::from_millis(AGREE_MS_MAX);
+        loop {
+            if self.is_interrupted() {
+                return Ok(None);
+            }
+            let found = self.engine.check();
+            if self.engine.elapsed() >= end || found.as_ref().is_none_or(Findings::is_clean) {
+                return Ok(found);
+            }
+            self.drive("check", Duration::from_millis(AGREE_EVERY_MS), |_| false)?;
+        }
     }
 
     /// Asks the servers' page for their CPU time, if it is known.

@@ -12,7 +12,7 @@ use loadtest::sim::{Outcome, Setup, Totals, each_seed, run_seed};
 const STORY_LINES: usize = 60;
 
 fn report(outcome: &Outcome, setup: Setup, what: &str) -> String {
-    let Setup { nodes, bots, seconds, faults } = setup;
+    let Setup { nodes, bots, seconds, faults, .. } = setup;
     let from = outcome.story.len().saturating_sub(STORY_LINES);
     let (story, seed) = (outcome.story[from..].join("\n  "), outcome.seed);
     let calm = if faults { "" } else { " --no-faults" };
@@ -92,14 +92,14 @@ fn hundreds_of_seeds_hold_under_faults() {
 
 #[test]
 fn clusters_of_other_sizes_hold() {
-    all_hold(20_000, 20, Setup { nodes: 1, bots: 8, seconds: 40, faults: true });
-    all_hold(30_000, 30, Setup { nodes: 2, bots: 10, seconds: 40, faults: true });
-    all_hold(40_000, 15, Setup { nodes: 5, bots: 20, seconds: 40, faults: true });
+    all_hold(20_000, 20, Setup { nodes: 1, bots: 8, seconds: 40, faults: true, acts: true });
+    all_hold(30_000, 30, Setup { nodes: 2, bots: 10, seconds: 40, faults: true, acts: true });
+    all_hold(40_000, 15, Setup { nodes: 5, bots: 20, seconds: 40, faults: true, acts: true });
 }
 
 #[test]
 fn crowds_with_slow_readers_hold() {
-    let totals = all_hold(50_000, 4, Setup { nodes: 2, bots: 50, seconds: 60, faults: true });
+    let totals = all_hold(50_000, 4, Setup { nodes: 2, bots: 50, seconds: 60, faults: true, acts: true });
     assert!(totals.skips > 0, "a reader that reads nothing is skipped ahead: {totals:?}");
 }
 

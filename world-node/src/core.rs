@@ -2,10 +2,12 @@
 //! messages and store questions. The shell runs it on real sockets, the simulation on a seeded network. It reads no
 //! clock, draws only from its own seeded streams and iterates nothing in hash order.
 
+mod acts;
 mod census;
 mod checkpoints;
 mod claims;
 mod creatures;
+mod docs;
 mod entry;
 mod fanout;
 mod island;
@@ -19,6 +21,7 @@ mod store;
 pub use census::Counters;
 pub use ports::{Backlog, ClientSink, NodeConfig, Phase, Standing};
 
+use crate::executor::Executor;
 use bytes::Bytes;
 use chunk_sync::ids::{ConnId, IslandId, Minter, NodeId, Source};
 use chunk_sync::limits::PAUSE_MS_MAX;
@@ -44,6 +47,7 @@ pub struct NodeCore {
     sessions: Sessions,
     peers: Peers,
     mesh: Vec<MeshCommand>,
+    executor: Executor,
     random: Stream,
     counters: Counters,
     load: census::Load,
@@ -67,6 +71,7 @@ impl NodeCore {
                 MeshCommand::Subscribe(chunk_sync::mesh_wire::Topic::Heartbeat.bytes()),
                 MeshCommand::Subscribe(chunk_sync::mesh_wire::Topic::Direct(config.source).bytes()),
             ],
+            executor: Executor::default(),
             random,
             counters: Counters::default(),
             load: census::Load::default(),
@@ -124,6 +129,8 @@ impl NodeCore {
         clients.phase_done(Phase::Moves);
         self.step_creatures();
         clients.phase_done(Phase::Creatures);
+        self.run_acts();
+        clients.phase_done(Phase::Acts);
         self.admit();
         clients.phase_done(Phase::Admission);
         if self.standing == Standing::Serving {

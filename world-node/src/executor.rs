@@ -290,6 +290,11 @@ impl Executor {
         }
     }
 
+    /// Another part of this node did a commit that followers are to hear of.
+    pub fn tell(&mut self, told: Told) {
+        self.told.push(told);
+    }
+
     /// What came of acts since the last call.
     pub fn drain_answers(&mut self) -> Vec<Answer> {
         std::mem::take(&mut self.answers)

@@ -33,6 +33,11 @@ pub const CHECKPOINT_EVERY_MS: u64 = 5_000;
 /// Places that are saved per tick.
 pub const CHECKPOINTS_PER_TICK_MAX: usize = 256;
 
+/// How often the sweeping node looks for transfers that nobody brings to their ends.
+pub const SWEEP_EVERY_MS: u64 = 5_000;
+/// Transfers that a sweep hands to its node at once.
+pub const SWEEP_FOUND_MAX: usize = 1_024;
+
 /// Ticks over which tick lengths are judged (10 s).
 pub const TICK_WINDOW: usize = (10_000 / TICK_MS) as usize;
 /// Ticks between two measurements told to the core.
@@ -51,4 +56,8 @@ const _: () = assert!(CLOSE_LINGER_MS < STOP_MS_MAX, "a stop waits for every cli
 const _: () = assert!(STOP_MS_MAX > 2 * TICK_MS && STOP_WAIT_MS < NODE_LEASE_MS);
 const _: () = assert!(WRITE_PARTS_MAX <= 1_024, "the system's own limit of parts (IOV_MAX)");
 const _: () = assert!(GHOST_WAIT_MS * 4 < TICK_MS, "waiting is a small part of a tick");
+const _: () = assert!(
+    SWEEP_EVERY_MS >= 2 * crate::executor::limits::FORGET_AFTER_MS,
+    "what a live node has in hand is gone by the second look"
+);
 const _: () = assert!(TICK_WINDOW >= 20, "a 99th percentile of fewer is the maximum");

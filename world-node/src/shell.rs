@@ -24,6 +24,7 @@ mod connection;
 mod outbox;
 mod sockets;
 mod stats;
+mod sweep;
 mod thread;
 
 pub use stats::NodeStats;
@@ -260,7 +261,9 @@ pub async fn start(
         end: end_seen,
     };
     let (stop, stats) = (Arc::clone(&handle.stop), Arc::clone(&handle.stats));
-    let parts = Parts { core, door, sockets, mesh: Box::new(mesh), store, clock, stop, stats, standing };
+    let sweep = sweep::start(&store);
+    let mesh = Box::new(mesh);
+    let parts = Parts { core, door, sockets, mesh, store, clock, stop, stats, standing, sweep };
     spawn(node, parts, end).map_err(|cause| NodeError::System { node, what: "thread", cause })?;
     Ok(handle)
 }
@@ -340,6 +343,7 @@ mod tests {
             NodeConfig { node, source, seed: 1, keys: vec![], address: String::new(), mesh: String::new() };
         let (standing, _) = watch::channel(Standing::Starting);
         let (end, mut said) = watch::channel(None);
+        let sweep = sweep::start(&store);
         let parts = Parts {
             core: NodeCore::new(config, clock.now_ms()),
             door: Door::open(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap(),
@@ -350,6 +354,7 @@ mod tests {
             stop: Arc::default(),
             stats: Arc::default(),
             standing,
+            sweep,
         };
         spawn(node, parts, end).unwrap();
         let said = said.wait_for(Option::is_some).await.unwrap().clone();

@@ -1,6 +1,6 @@
 //! The client core's own limits: what a hostile or broken server can make a client keep, and how long it waits.
 
-use crate::limits::{FAR_RING, KEEP_ALIVE_MS, PEERS_MAX, SLOTS_PER_CHUNK_MAX};
+use crate::limits::{ACTS_OPEN_MAX, FAR_RING, KEEP_ALIVE_MS, PEERS_MAX, SLOTS_PER_CHUNK_MAX};
 
 /// (Source, chunk) pairs that a client follows at once.
 pub const FEEDS_MAX: usize = 4_096;
@@ -8,6 +8,11 @@ pub const FEEDS_MAX: usize = 4_096;
 pub const FEED_SLOTS_MAX: usize = 262_144;
 /// Listings of one entity at once: it may stand in two rosters for a moment, never in a crowd of them.
 pub const LISTINGS_PER_ENTITY_MAX: usize = 16;
+
+/// Bytes of documents that a client keeps, with [`DOCUMENT_COST_BYTES`] for each of them.
+pub const DOCUMENTS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What a document costs besides its name and content, so that a flood of empty ones ends too.
+pub const DOCUMENT_COST_BYTES: usize = 128;
 
 /// How long a client waits for a connection and the answer to its `Hello` before it tries elsewhere.
 pub const ANSWER_WAIT_MS: u64 = 20_000;
@@ -33,6 +38,12 @@ const _: () = {
     assert!(FEEDS_MAX >= view_edge * view_edge * PEERS_MAX, "a whole view of the busiest island fits");
     assert!(FEEDS_MAX < u16::MAX as usize, "feeds are numbered in 16 bits");
     assert!(FEED_SLOTS_MAX >= 4 * SLOTS_PER_CHUNK_MAX && FEED_SLOTS_MAX < u32::MAX as usize);
+    assert!(
+        DOCUMENTS_BYTES_MAX >= view_edge * view_edge * 10_000 * (DOCUMENT_COST_BYTES + 128),
+        "a built-up view fits"
+    );
+    // Sent, told that it waits, answered: what each open act may lead to between two polls, beside all else.
+    assert!(OUTPUTS_MAX >= 3 * ACTS_OPEN_MAX + 16, "no answer is dropped for want of room");
     assert!(KEEP_ALIVE_MS_MIN < KEEP_ALIVE_MS);
     assert!(RETRY_FIRST_MS < RETRY_MS_MAX);
 };

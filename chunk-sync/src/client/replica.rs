@@ -9,6 +9,7 @@ mod listing;
 pub use self::listing::{Entity, Moved};
 
 use self::listing::{Enter, Listed, Listing};
+use super::documents::Documents;
 use super::feeds::{Feeds, Step};
 use super::limits::{FEED_SLOTS_MAX, LISTINGS_PER_ENTITY_MAX};
 use super::{ReplicaError, View};
@@ -18,7 +19,7 @@ use crate::interest::Interest;
 use crate::limits::NEAR_RING;
 use crate::place::{ChunkPos, Place};
 use crate::time::Tick;
-use crate::wire::{TickHeader, Welcome};
+use crate::wire::{Docs, TickHeader, Welcome};
 use std::collections::BTreeMap;
 
 const NONE: u32 = u32::MAX;
@@ -38,6 +39,7 @@ pub struct Replica {
     updates: u64,
     /// Who lost the last listing in the current frame; afterwards, who is gone.
     vanished: Vec<EntityId>,
+    documents: Documents,
 }
 
 /// The centre of the view that a session begins with.
@@ -59,6 +61,7 @@ impl Replica {
             near_ring: NEAR_RING,
             updates: 0,
             vanished: Vec::new(),
+            documents: Documents::default(),
         }
     }
 
@@ -97,6 +100,16 @@ impl Replica {
         &self.vanished
     }
 
+    /// The player's own documents by name; `None` until they were told.
+    pub fn own_docs(&self) -> Option<&BTreeMap<String, Vec<u8>>> {
+        self.documents.own()
+    }
+
+    /// The documents of a chunk in view by name; `None` until they were told.
+    pub fn chunk_docs(&self, chunk: ChunkPos) -> Option<&BTreeMap<String, Vec<u8>>> {
+        self.documents.chunk(chunk)
+    }
+
     /// Takes what one tick brought; `on_move` hears of everybody in view who turns up at another place.
     ///
     /// # Errors
@@ -113,6 +126,7 @@ impl Replica {
         if header.reset {
             self.clear();
         }
+        self.documents.follow(header);
         if let Some(centre) = header.view {
             self.feeds.set_centre(centre);
             while let Some(at) = self.feeds.outside_view() {
@@ -356,6 +370,7 @@ impl Replica {
     /// # Panics
     /// When it doesn't.
     pub fn invariants(&self) {
+        self.documents.invariants();
         let mut listed = 0;
         for at in self.feeds.live() {
             let feed = self.feeds.get(at);
@@ -400,10 +415,15 @@ impl View for Replica {
         self.now = Tick(welcome.tick);
         self.near_ring = i16::from(welcome.near_ring);
         self.feeds.set_view(first_centre(welcome), i16::from(welcome.far_ring));
+        self.documents.begin(welcome);
     }
 
     fn frame(&mut self, header: &TickHeader, blocks: &[u8]) -> Result<(), ReplicaError> {
         self.apply(header, blocks, |_| ())
+    }
+
+    fn docs(&mut self, docs: Docs) -> Result<(), ReplicaError> {
+        self.documents.take(docs)
     }
 }
 

@@ -1,22 +1,27 @@
 //! Getting in and staying in: from the allocator's door through a node's to the frames of every tick. Driven by a
 //! bot, the terminal client or the simulation; it asks for connections and never opens one.
 
+mod acts;
+mod answers;
 mod events;
 
+pub use self::acts::{ActError, OpenAct};
 pub use self::events::{ClientConfig, ClientEvent, ClientOutput, EndReason, Phase};
 
+use self::acts::Acts;
+use self::answers::{Cure, checked_seat, cure, short};
 use super::View;
 use super::limits::{
-    ADDRESS_BYTES_MAX, ANSWER_WAIT_MS, KEEP_ALIVE_MS_MIN, OUTPUTS_MAX, RETRY_FIRST_MS, RETRY_MS_MAX,
-    SERVER_SILENT_MS_MAX, TEXT_CHARS_MAX,
+    ANSWER_WAIT_MS, KEEP_ALIVE_MS_MIN, OUTPUTS_MAX, RETRY_FIRST_MS, RETRY_MS_MAX, SERVER_SILENT_MS_MAX,
 };
-use crate::limits::{ISLAND_EDGE_CHUNKS, SERVER_FRAME_BYTES_MAX, TICKET_NODES_MAX};
+use crate::ids::IslandId;
+use crate::limits::{ISLAND_EDGE_CHUNKS, SERVER_FRAME_BYTES_MAX};
 use crate::place::Place;
 use crate::random::hash;
-use crate::ticket::TICKET_BYTES_MAX;
 use crate::wire::{
-    Framer, Hello, LENGTH_BYTES, MOVE_BODY_BYTES, Move, PROTOCOL_VERSIONS, Reject, RejectCode, Seat,
-    TickHeader, Welcome, control, control_frame, decode_land, frame, kind,
+    ActNumber, ActOutcome, Acted, Docs, Framer, Hello, LENGTH_BYTES, MOVE_BODY_BYTES, Move,
+    PROTOCOL_VERSIONS, Reject, RejectCode, Seat, TickHeader, Welcome, control, control_frame, decode_land,
+    frame, kind,
 };
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -58,6 +63,7 @@ pub struct Client {
     sent_ms: u64,
     heard_ms: u64,
     round_trip_ms: Option<u64>,
+    acts: Acts,
 }
 
 /// What a frame led to, when it ends a connection.
@@ -90,6 +96,7 @@ impl Client {
             sent_ms: now_ms,
             heard_ms: now_ms,
             round_trip_ms: None,
+            acts: Acts::default(),
         };
         client.start_over(now_ms);
         client
@@ -259,6 +266,32 @@ impl Client {
         Some(Move { sequence: self.sequence, place, heading }.frame())
     }
 
+    /// Asks for something to be done to the lasting world, while inside. What came of it is told as
+    /// [`ClientEvent::Acted`], perhaps only after a lost session and another entry: until then it is resent by itself.
+    ///
+    /// # Errors
+    /// When nothing is asked: not inside, too many acts under way, or too much said.
+    pub fn act(&mut self, action: Vec<u8>, now_ms: u64) -> Result<ActNumber, ActError> {
+        let welcome = self.welcome.as_deref().filter(|_| self.state == State::Inside);
+        let island = welcome.ok_or(ActError::NotInside)?.island;
+        let act = self.acts.ask(action, island)?;
+        self.sent_ms = now_ms;
+        self.push(ClientOutput::Send(act.frame()));
+        Ok(act.id)
+    }
+
+    /// Acts that were asked for and whose outcome is not known, the oldest first. Once the client is done for good,
+    /// they are those whose outcome it never heard.
+    pub fn open_acts(&self) -> impl Iterator<Item = &OpenAct> {
+        self.acts.open()
+    }
+
+    /// The island to ask for from now on, at the allocator's door. A player who travels sets it before; when the node
+    /// says that the journey has begun, the client goes there by itself.
+    pub fn set_island(&mut self, island: Option<IslandId>) {
+        self.config.island = island;
+    }
+
     /// Leaves for good.
     pub fn leave(&mut self) {
         match self.state {
@@ -298,13 +331,22 @@ impl Client {
                 view.land(chunk, tiles);
                 Ok(())
             }
+            (kind::ACTED, Phase::Inside) => {
+                self.answered(control(kind, body).map_err(broken)?);
+                Ok(())
+            }
+            (kind::DOCS, Phase::Inside) => {
+                let docs: Docs = control(kind, body).map_err(broken)?;
+                view.docs(docs).map_err(|error| Turn::Broken(error.to_string()))
+            }
             (kind::SEAT, Phase::Allocator) => Err(checked_seat(control(kind, body).map_err(broken)?)),
             (kind::WELCOME, Phase::Node) => {
                 let welcome: Welcome = control(kind, body).map_err(broken)?;
                 self.enter(welcome, now_ms, view)
             }
             (kind::REJECT, _) => Err(Turn::Rejected(control(kind, body).map_err(broken)?)),
-            (kind::SEAT | kind::WELCOME | kind::TICK | kind::PONG | kind::LAND, phase) => {
+            (kind::SEAT | kind::WELCOME | kind::TICK | kind::PONG | kind::LAND, phase)
+            | (kind::ACTED | kind::DOCS, phase) => {
                 Err(Turn::Broken(format!("message 0x{kind:02x} in phase {phase:?}")))
             }
             // What a newer server may say besides is none of our business.
@@ -324,8 +366,28 @@ impl Client {
         (self.state, self.attempts, self.sent_ms) = (State::Inside, 0, now_ms);
         let welcome = Box::new(welcome);
         self.welcome = Some(welcome.clone());
-        self.event(ClientEvent::Entered(welcome));
+        self.event(ClientEvent::Entered(welcome.clone()));
+        self.resume_acts(&welcome);
         Ok(())
+    }
+
+    /// Asks again for what was not answered in earlier sessions, in order and before anything new.
+    fn resume_acts(&mut self, welcome: &Welcome) {
+        let lost = self.acts.enter(welcome);
+        for id in lost {
+            let (code, reason, text) = (0, String::new(), String::new());
+            self.event(ClientEvent::Acted(Acted { id, outcome: ActOutcome::Over, code, reason, text }));
+        }
+        let again: Vec<Vec<u8>> = self.acts.again().map(|act| act.frame()).collect();
+        again.into_iter().for_each(|frame| self.push(ClientOutput::Send(frame)));
+    }
+
+    /// Passes on what came of an act that is waited for; anything else was said before, or to nobody.
+    fn answered(&mut self, acted: Acted) {
+        if self.acts.answer(&acted) {
+            let (reason, text) = (short(acted.reason), short(acted.text));
+            self.event(ClientEvent::Acted(Acted { reason, text, ..acted }));
+        }
     }
 
     /// The last of several corrections counts; a flood of them takes no room.
@@ -343,6 +405,8 @@ impl Client {
         self.event(ClientEvent::Rejected { code, reason, text });
         self.push(ClientOutput::Hangup);
         match (phase, known.map_or(Cure::None, cure)) {
+            // Nothing was lost: the way goes on, to the island that the caller has set.
+            (Phase::Inside, _) if known == Some(RejectCode::Travelled) => self.start_over(now_ms),
             (Phase::Inside, Cure::None) | (_, Cure::None) => self.end(EndReason::Rejected(code)),
             (Phase::Inside, _) => self.lost(EndReason::Rejected(code), now_ms),
             (Phase::Node, Cure::Elsewhere) => self.try_next(now_ms),
@@ -421,49 +485,6 @@ impl Client {
             self.outputs.push_back(output);
         }
     }
-}
-
-/// What helps against a refusal.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Cure {
-    /// Another node.
-    Elsewhere,
-    /// Another try from the beginning.
-    Again,
-    /// Nothing.
-    None,
-}
-
-fn cure(code: RejectCode) -> Cure {
-    use RejectCode as C;
-    match code {
-        C::Closing | C::NodeLost | C::Busy | C::TicketElsewhere | C::HelloTimeout => Cure::Elsewhere,
-        C::Full | C::NoNode | C::TicketExpired | C::TicketUsed | C::StoreAway | C::Silent | C::TooSlow => {
-            Cure::Again
-        }
-        C::Malformed | C::Version | C::Unexpected | C::Flood | C::BadName | C::NoIsland => Cure::None,
-        C::TicketForged | C::Replaced => Cure::None,
-        C::Travelled => Cure::Again,
-        // Said of acts, never at a door.
-        C::StoreFull | C::BadAct | C::TooManyActs | C::ActForgotten | C::Contested | C::NoRoom => Cure::None,
-    }
-}
-
-/// Text of a server, cut to what is passed on.
-fn short(text: String) -> String {
-    text.chars().take(TEXT_CHARS_MAX).collect()
-}
-
-/// The seat, if it stays within what a client keeps.
-fn checked_seat(mut seat: Seat) -> Turn {
-    seat.nodes.truncate(TICKET_NODES_MAX);
-    if seat.nodes.is_empty() || seat.nodes.iter().any(|address| address.len() > ADDRESS_BYTES_MAX) {
-        return Turn::Broken("a seat without usable addresses".to_owned());
-    }
-    if seat.ticket.len() > TICKET_BYTES_MAX {
-        return Turn::Broken(format!("a ticket of {} bytes", seat.ticket.len()));
-    }
-    Turn::Seated(seat)
 }
 
 #[cfg(test)]

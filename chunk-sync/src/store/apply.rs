@@ -6,11 +6,11 @@
 use bytes::Bytes;
 
 use super::acts::ActorMemory;
-use super::commit::{Cas, Commit, EpochStep, LeaseStep, Precondition};
+use super::commit::{Cas, Commit, EpochStep, LeaseStep, Precondition, Token};
 use super::index::IndexStep;
 use super::limits::{
     ACTOR_IDLE_MS, ACTORS_FORGOTTEN_TOGETHER_MAX, ACTORS_PER_PARTITION_MAX, INDEX_ENTRIES_PER_SHARD_MAX,
-    LEASE_GUARD_MS, PARTITION_ROWS_MAX,
+    LEASE_GUARD_MS, LEDGER_ENTRIES_PER_SHARD_MAX, PARTITION_ROWS_MAX,
 };
 use super::name::Name;
 use super::outcome::{CommitOutcome, Refusal};
@@ -78,6 +78,9 @@ pub trait PartitionState {
     /// Whether an index has this entry in this partition's shard.
     fn has_index_entry(&mut self, index: &Name, key: &Bytes) -> Result<bool, Self::Error>;
 
+    /// How many entries the ledger of this partition's shard has.
+    fn ledger_entries(&mut self) -> Result<u32, Self::Error>;
+
     /// Writes a document, new or not.
     fn put_doc(&mut self, doc: &Name, cas: Cas, value: &Bytes) -> Result<(), Self::Error>;
     /// Removes a document, if it is there.
@@ -96,6 +99,8 @@ pub trait PartitionState {
     fn put_index_entry(&mut self, index: &Name, key: &Bytes, value: &Bytes) -> Result<(), Self::Error>;
     /// Removes an index entry of the shard, if it is there.
     fn remove_index_entry(&mut self, index: &Name, key: &Bytes) -> Result<(), Self::Error>;
+    /// Appends to the ledger of the shard, with the next number and this partition's key.
+    fn append_ledger(&mut self, token: Token, store_ms: u64, entry: &Bytes) -> Result<(), Self::Error>;
     /// Appends to the log and forgets what is over its limit.
     fn append_log(&mut self, entry: LoggedCommit) -> Result<(), Self::Error>;
     /// Remembers the newest tokens, after everything else of the commit was written.
@@ -128,6 +133,9 @@ pub fn apply<S: PartitionState>(
     write(state, commit, clock)?;
     write_act(state, commit, memory, clock)?;
     write_index(state, commit)?;
+    if let Some(entry) = &commit.ledger {
+        state.append_ledger(commit.token, store_ms, entry)?;
+    }
     if !commit.events.is_empty() {
         let events = commit.events.clone();
         state.append_log(LoggedCommit { previous, token: commit.token, events })?;
@@ -184,7 +192,11 @@ fn judge<S: PartitionState>(
     if let Some(refusal) = judge_act_room(state, commit, memory, clock)? {
         return Ok(Some(refusal));
     }
-    judge_index_room(state, commit)
+    if let Some(refusal) = judge_index_room(state, commit)? {
+        return Ok(Some(refusal));
+    }
+    let full = commit.ledger.is_some() && state.ledger_entries()? >= LEDGER_ENTRIES_PER_SHARD_MAX;
+    Ok(full.then_some(Refusal::LedgerFull))
 }
 
 /// Whether the act can be remembered: beside the actor's others, or as the first of a new actor.

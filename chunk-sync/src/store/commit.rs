@@ -148,6 +148,8 @@ pub struct Commit {
     pub act: Option<Act>,
     /// Index entries of the shard, written in the same step.
     pub index: Vec<IndexStep>,
+    /// What it has to say to the ledger, appended to the stream of the shard in the same step.
+    pub ledger: Option<Bytes>,
     /// How safe it must be before it is answered.
     pub durability: Durability,
 }
@@ -166,6 +168,7 @@ impl Commit {
             not_after_ms: None,
             act: None,
             index: Vec::new(),
+            ledger: None,
             durability: Durability::default(),
         }
     }
@@ -252,6 +255,13 @@ impl Commit {
         self
     }
 
+    /// Appends an entry to the ledger.
+    #[must_use]
+    pub fn ledger(mut self, entry: impl Into<Bytes>) -> Self {
+        self.ledger = Some(entry.into());
+        self
+    }
+
     /// Asks for another durability than [`Durability::Persisted`].
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
@@ -271,6 +281,7 @@ impl Commit {
         at_most("lease steps", self.leases.len(), LEASE_STEPS_PER_COMMIT_MAX)?;
         at_most("events", self.events.len(), EVENTS_PER_COMMIT_MAX)?;
         at_most("event bytes", self.events.iter().map(Bytes::len).sum(), EVENTS_PER_COMMIT_MAX_BYTES)?;
+        at_most("ledger bytes", self.ledger.as_ref().map_or(0, Bytes::len), LEDGER_ENTRY_MAX_BYTES)?;
         for precondition in &self.preconditions {
             let (Precondition::Absent { doc } | Precondition::Cas { doc, .. }) = precondition;
             check_name(doc)?;
@@ -361,21 +372,21 @@ pub(super) fn check_key(key: &PartitionKey) -> Result<(), StoreError> {
     at_most("key bytes", key.as_bytes().len(), KEY_MAX_BYTES)
 }
 
-fn check_index_key(key: &Bytes) -> Result<(), StoreError> {
+pub(super) fn check_index_key(key: &Bytes) -> Result<(), StoreError> {
     if key.is_empty() {
         return Err(StoreError::NoName);
     }
     at_most("index key bytes", key.len(), INDEX_KEY_MAX_BYTES)
 }
 
-fn check_name(name: &Name) -> Result<(), StoreError> {
+pub(super) fn check_name(name: &Name) -> Result<(), StoreError> {
     if name.as_str().is_empty() {
         return Err(StoreError::NoName);
     }
     at_most("name bytes", name.as_str().len(), NAME_MAX_BYTES)
 }
 
-fn at_most(what: &'static str, size: usize, max: usize) -> Result<(), StoreError> {
+pub(super) fn at_most(what: &'static str, size: usize, max: usize) -> Result<(), StoreError> {
     if size > max { Err(StoreError::TooLarge { what, size, max }) } else { Ok(()) }
 }
 

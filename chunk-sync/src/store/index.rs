@@ -8,8 +8,11 @@
 
 use bytes::Bytes;
 
+use super::commit::{at_most, check_index_key, check_name};
 use super::key::Shard;
+use super::limits::{INDEX_PAGE_ENTRIES_MAX, INDEX_VALUE_MAX_BYTES, SHARD_COUNT};
 use super::name::Name;
+use super::outcome::StoreError;
 
 /// A change of one index entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,6 +58,20 @@ pub struct IndexEntry {
     pub key: Bytes,
     /// What it says.
     pub value: Bytes,
+}
+
+impl IndexEntry {
+    /// Checks the named limits of entries that are to be written as they were read.
+    pub fn check_all(index: &Name, entries: &[IndexEntry]) -> Result<(), StoreError> {
+        check_name(index)?;
+        at_most("index entries", entries.len(), INDEX_PAGE_ENTRIES_MAX)?;
+        for entry in entries {
+            at_most("shard", usize::from(entry.shard.0), usize::from(SHARD_COUNT) - 1)?;
+            check_index_key(&entry.key)?;
+            at_most("index value bytes", entry.value.len(), INDEX_VALUE_MAX_BYTES)?;
+        }
+        Ok(())
+    }
 }
 
 /// Where a scan goes on: after this entry.

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::limits::SHARD_COUNT;
+use super::limits::{KEY_MAX_BYTES, SHARD_COUNT};
 use crate::ids::{IslandId, PlayerId, WorldId};
 use crate::place::ChunkPos;
 
@@ -53,6 +53,16 @@ impl PartitionKey {
     /// A partition of the cluster as a whole: `keys`, `plan`, `registry`, `minter`, `clock`…
     pub fn cluster(world: WorldId, name: &str) -> Self {
         Self::build(format_args!("w{}/cluster/{name}", world.0))
+    }
+
+    /// The key that has these bytes, as backends keep them: it begins with a world and is no longer than a key may
+    /// be; else it is none.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let (world, rest) = text.strip_prefix('w')?.split_once('/')?;
+        let digits = !world.is_empty() && world.bytes().all(|digit| digit.is_ascii_digit());
+        let fits = digits && !rest.is_empty() && bytes.len() <= KEY_MAX_BYTES;
+        fits.then(|| Self(Bytes::copy_from_slice(bytes)))
     }
 
     /// The key's bytes.
@@ -110,6 +120,19 @@ mod tests {
             assert_eq!(key.to_string(), text);
             assert_eq!(key.as_bytes(), text.as_bytes());
         }
+    }
+
+    #[test]
+    fn keys_are_read_back_and_nothing_else_is() {
+        let player = PartitionKey::player(PlayerId(u64::MAX));
+        for key in [player, PartitionKey::name(WORLD, "ä"), PartitionKey::cluster(WorldId(0), "minter")] {
+            assert_eq!(PartitionKey::read(key.as_bytes()), Some(key));
+        }
+        let long = format!("w1/name/{}", "x".repeat(KEY_MAX_BYTES));
+        for wrong in ["", "w", "w1", "w1/", "w/name/x", "wx/name/x", "log:w1/name/x", &long] {
+            assert_eq!(PartitionKey::read(wrong.as_bytes()), None, "{wrong}");
+        }
+        assert_eq!(PartitionKey::read(b"w1/name/\xff"), None);
     }
 
     /// The hash must never change: a changed shard loses every partition that was ever written.

@@ -48,6 +48,20 @@ pub const INDEX_ENTRIES_PER_SHARD_MAX: u32 = 65_536;
 /// Most entries of one page of an index.
 pub const INDEX_PAGE_ENTRIES_MAX: usize = 1000;
 
+/// Largest entry of the ledger.
+pub const LEDGER_ENTRY_MAX_BYTES: usize = 4096;
+/// Most entries of a shard's ledger that nobody has drained; commits that carry one more are refused.
+pub const LEDGER_ENTRIES_PER_SHARD_MAX: u32 = 65_536;
+/// Most entries of one page of the ledger.
+pub const LEDGER_PAGE_ENTRIES_MAX: usize = 1000;
+
+/// Most partitions of one page of whole partitions.
+pub const PARTITIONS_PAGE_MAX: usize = 1000;
+/// A page of whole partitions ends with the one that brings it to this many bytes.
+pub const PARTITIONS_PAGE_BYTES: usize = 8 * 1024 * 1024;
+/// Most names of indexes that a store lists.
+pub const INDEX_NAMES_MAX: usize = 1024;
+
 /// How many commits with events a partition's log keeps; who is further behind reloads.
 pub const LOG_COMMITS_MAX: usize = 64;
 /// How many of a partition's newest commits are recognised when they are sent again.

@@ -8,13 +8,14 @@ use bytes::Bytes;
 
 use super::acts::ActorMemory;
 use super::apply::{PartitionState, StoreClock, apply};
-use super::commit::Cas;
+use super::commit::{Cas, Token};
 use super::durability::Durability;
-use super::index::{IndexCursor, IndexEntry, IndexPage};
 use super::key::{PartitionKey, Shard};
-use super::limits::{ACTOR_IDLE_MS, INDEX_PAGE_ENTRIES_MAX, LEASE_GUARD_MS, LOG_COMMITS_MAX};
+use super::ledger::LedgerEntry;
+use super::limits::{ACTOR_IDLE_MS, LEASE_GUARD_MS, LOG_COMMITS_MAX};
 use super::name::Name;
 use super::op::{StoreAnswer, StoreFault, StoreOp};
+use super::raw::RawPartition;
 use super::tail::{LoggedCommit, RecentTokens, tail_of_log};
 use super::view::{Document, Lease, PartitionView};
 
@@ -64,9 +65,19 @@ pub struct MemoryStore {
 struct Image {
     partitions: BTreeMap<PartitionKey, Partition>,
     indexes: Indexes,
+    ledgers: Ledgers,
 }
 
 type Indexes = BTreeMap<(Name, Shard), BTreeMap<Bytes, Bytes>>;
+type Ledgers = BTreeMap<Shard, Ledger>;
+
+/// The ledger of one shard.
+#[derive(Clone, Debug, Default)]
+struct Ledger {
+    /// The number of the last entry that was ever written.
+    last: u64,
+    entries: VecDeque<LedgerEntry>,
+}
 
 impl MemoryStore {
     /// An empty store that starts at `started_ms` (Unix time) of its own clock.
@@ -160,30 +171,6 @@ impl MemoryStore {
         }
     }
 
-    /// A page of an index, as the ops store reads it: on the replica when there is a stale one.
-    pub fn index_page(&self, index: &Name, after: Option<&IndexCursor>, entries_max: usize) -> IndexPage {
-        let indexes = &self.replica.as_ref().unwrap_or(&self.master).indexes;
-        let entries_max = entries_max.clamp(1, INDEX_PAGE_ENTRIES_MAX);
-        let first = (index.clone(), after.map_or(Shard(0), |cursor| cursor.shard));
-        let found = indexes
-            .range(first..)
-            .take_while(|((name, _), _)| name == index)
-            .flat_map(|((_, shard), entries)| entries.iter().map(|(key, value)| (*shard, key, value)))
-            .filter(|(shard, key, _)| after.is_none_or(|after| (*shard, *key) > (after.shard, &after.key)))
-            .take(entries_max + 1)
-            .map(|(shard, key, value)| IndexEntry { shard, key: key.clone(), value: value.clone() })
-            .collect();
-        IndexPage::cut(found, entries_max)
-    }
-
-    /// How many entries an index has, as the ops store counts them.
-    pub fn index_entries(&self, index: &Name) -> u64 {
-        let indexes = &self.replica.as_ref().unwrap_or(&self.master).indexes;
-        let first = (index.clone(), Shard(0));
-        let shards = indexes.range(first..).take_while(|((name, _), _)| name == index);
-        shards.map(|(_, entries)| entries.len() as u64).sum()
-    }
-
     fn answer(&mut self, now_ms: u64, op: &StoreOp) -> StoreAnswer {
         match op {
             StoreOp::Load { partition } => {
@@ -198,9 +185,11 @@ impl MemoryStore {
                     actor_idle_ms: self.actor_idle_ms,
                     ..StoreClock::new(now_ms, self.started_ms)
                 };
-                let Image { partitions, indexes } = &mut self.master;
+                let Image { partitions, indexes, ledgers } = &mut self.master;
                 let mut partition = partitions.remove(&commit.partition).unwrap_or_default();
-                let mut place = Place { partition: &mut partition, indexes, shard: commit.partition.shard() };
+                let key = &commit.partition;
+                let mut place =
+                    Place { partition: &mut partition, indexes, ledgers, key, shard: key.shard() };
                 let Ok(outcome) = apply(&mut place, commit, clock);
                 if partition != Partition::default() {
                     partitions.insert(commit.partition.clone(), partition);
@@ -231,6 +220,17 @@ struct Partition {
 }
 
 impl Partition {
+    fn raw(&self, key: PartitionKey) -> RawPartition {
+        RawPartition {
+            key,
+            recent: self.recent.clone(),
+            docs: self.docs.clone(),
+            epochs: self.epochs.clone(),
+            leases: self.leases.clone(),
+            actors: self.actors.clone(),
+        }
+    }
+
     fn view(&self, store_ms: u64) -> PartitionView {
         PartitionView {
             token: self.recent.newest(),
@@ -242,10 +242,12 @@ impl Partition {
     }
 }
 
-/// A partition with the indexes of its shard.
+/// A partition with the indexes and the ledger of its shard.
 struct Place<'a> {
     partition: &'a mut Partition,
     indexes: &'a mut Indexes,
+    ledgers: &'a mut Ledgers,
+    key: &'a PartitionKey,
     shard: Shard,
 }
 
@@ -341,6 +343,25 @@ impl PartitionState for Place<'_> {
         Ok(self.index(index).is_some_and(|entries| entries.contains_key(key)))
     }
 
+    fn ledger_entries(&mut self) -> Result<u32, Infallible> {
+        let entries = self.ledgers.get(&self.shard).map_or(0, |ledger| ledger.entries.len());
+        Ok(u32::try_from(entries).unwrap_or(u32::MAX))
+    }
+
+    fn append_ledger(&mut self, token: Token, store_ms: u64, entry: &Bytes) -> Result<(), Infallible> {
+        let ledger = self.ledgers.entry(self.shard).or_default();
+        ledger.last += 1;
+        ledger.entries.push_back(LedgerEntry {
+            shard: self.shard,
+            sequence: ledger.last,
+            token,
+            partition: self.key.clone(),
+            store_ms,
+            bytes: entry.clone(),
+        });
+        Ok(())
+    }
+
     fn put_actor(&mut self, actor: u64, memory: ActorMemory) -> Result<(), Infallible> {
         self.partition.actors.insert(actor, memory);
         Ok(())
@@ -369,5 +390,6 @@ impl PartitionState for Place<'_> {
     }
 }
 
+mod ops;
 #[cfg(test)]
 mod tests;

@@ -143,6 +143,8 @@ pub enum Refusal {
         /// Which index.
         index: Name,
     },
+    /// The shard's ledger has [`LEDGER_ENTRIES_PER_SHARD_MAX`] entries that nobody has drained.
+    LedgerFull,
     /// The partition would hold more than [`PARTITION_ROWS_MAX`] documents, epochs and leases.
     PartitionFull,
 }

@@ -1,11 +1,13 @@
 //! What `docs/protocol.md` claims in words about control messages, tried on bytes that another MessagePack library
 //! could have written.
 
-use chunk_sync::ids::IslandId;
-use chunk_sync::limits::{CLIENT_FRAME_BYTES_MAX, SERVER_FRAME_BYTES_MAX};
+use chunk_sync::ids::{Epoch, IslandId};
+use chunk_sync::limits::{ACTION_BYTES_MAX, CLIENT_FRAME_BYTES_MAX, SERVER_FRAME_BYTES_MAX};
 use chunk_sync::place::{ChunkPos, Place, Pose};
 use chunk_sync::terrain::{ChunkTiles, Terrain, Tile, tile_in_chunk};
-use chunk_sync::wire::{Framer, Hello, LENGTH_BYTES, control, decode_land, kind, land_frame};
+use chunk_sync::wire::{
+    Act, ActNumber, Docs, Framer, Hello, LENGTH_BYTES, control, decode_land, kind, land_frame,
+};
 use std::ops::ControlFlow;
 
 fn hello(body: &[u8]) -> Result<Hello, chunk_sync::wire::WireError> {
@@ -42,6 +44,29 @@ fn what_is_required_must_be_there_and_must_fit() {
     assert!(hello(b"\x82\xa3min\x01\xa3max\xce\0\x01\0\0").is_err(), "65536 is no u16");
     assert!(hello(b"\x82\xa3min\x01\xa3max\xa11").is_err(), "a string is no number");
     assert!(hello(b"").is_err());
+}
+
+#[test]
+fn acts_are_sound_or_not_as_the_page_says() {
+    // {"action": bin 8, "island": 1, "answered": 3 << 32, "id": (3 << 32) + 1, "later": true}
+    let body = b"\x85\xa6action\xc4\x01\x80\xa6island\x01\xa8answered\xcf\0\0\0\x03\0\0\0\0\
+        \xa2id\xcf\0\0\0\x03\0\0\0\x01\xa5later\xc3";
+    let act: Act = control(kind::ACT, body).unwrap();
+    let (id, answered) = (ActNumber::new(Epoch(3), 1), ActNumber::new(Epoch(3), 0));
+    assert_eq!(act, Act { id, answered, island: 1, action: vec![0x80] });
+    assert!(act.is_sound());
+    assert!(!Act { answered: id, ..act.clone() }.is_sound(), "answered before it was asked for");
+    assert!(!Act { id: ActNumber::new(Epoch(3), 0), answered: ActNumber(0), ..act.clone() }.is_sound());
+    assert!(Act { action: vec![0; ACTION_BYTES_MAX], ..act.clone() }.is_sound());
+    assert!(!Act { action: vec![0; ACTION_BYTES_MAX + 1], ..act }.is_sound());
+    assert!(control::<Act>(kind::ACT, &body[..body.len() - 8]).is_err());
+}
+
+#[test]
+fn documents_of_nobody_in_particular_are_the_players_own() {
+    // {"docs": {"bag": nil}, "whole": false}
+    let docs: Docs = control(kind::DOCS, b"\x82\xa4docs\x81\xa3bag\xc0\xa5whole\xc2").unwrap();
+    assert_eq!(docs, Docs { chunk: None, whole: false, docs: [("bag".to_owned(), None)].into() });
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! `cargo test -p chunk-sync`. A change of any byte, field, number or text shows up here and as a diff of that page;
 //! nothing here ever rewrites the page.
 
+mod acts;
 mod claims;
 mod page;
 mod sample;

@@ -11,8 +11,8 @@ use chunk_sync::place::{ChunkPos, Pose};
 use chunk_sync::terrain::ChunkTiles;
 use chunk_sync::ticket::{Ticket, TicketKey};
 use chunk_sync::wire::{
-    Framer, Hello, Move, Reject, RejectCode, Seat, TICK_HEADER_BYTES_MAX, TickHeader, Welcome, control,
-    control_frame, decode_land, frame, kind, land_frame,
+    Act, Acted, Docs, Framer, Hello, Move, Reject, RejectCode, Seat, TICK_HEADER_BYTES_MAX, TickHeader,
+    Welcome, control, control_frame, decode_land, frame, kind, land_frame,
 };
 use serde::de::DeserializeOwned;
 use std::ops::ControlFlow;
@@ -24,6 +24,9 @@ pub(crate) enum Sample {
     Seat(Seat),
     Welcome(Welcome),
     Reject(RejectCode),
+    Act(Act),
+    Acted(Acted),
+    Docs(Docs),
     Move(Move),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
@@ -72,6 +75,9 @@ impl Sample {
             Sample::Seat(seat) => control_frame(kind::SEAT, seat),
             Sample::Welcome(welcome) => control_frame(kind::WELCOME, welcome),
             Sample::Reject(code) => code.frame(),
+            Sample::Act(act) => act.frame(),
+            Sample::Acted(acted) => acted.frame(),
+            Sample::Docs(docs) => docs.frame(),
             Sample::Move(step) => step.frame().to_vec(),
             Sample::Ping(body) => frame(kind::PING, body),
             Sample::Pong(body) => frame(kind::PONG, body),
@@ -142,6 +148,9 @@ fn decode_frame(frame_kind: u8, body: &[u8]) -> Option<Sample> {
             assert_eq!((reject.reason.as_str(), reject.text.as_str()), (code.label(), code.text()));
             Sample::Reject(code)
         }
+        kind::ACT => Sample::Act(message(frame_kind, body)),
+        kind::ACTED => Sample::Acted(message(frame_kind, body)),
+        kind::DOCS => Sample::Docs(message(frame_kind, body)),
         kind::MOVE => Sample::Move(Move::decode(body).ok()?),
         kind::PING => Sample::Ping(body.to_vec()),
         kind::PONG => Sample::Pong(body.to_vec()),

@@ -1,5 +1,6 @@
 //! The values behind the worked examples of `docs/protocol.md`, by the name that the page gives them.
 
+use crate::acts::act_messages;
 use crate::sample::{BlockSample, Content, Sample};
 use chunk_sync::blocks::{EntityKind, RosterRecord, StreamId};
 use chunk_sync::ids::{EntityId, Epoch, IslandId, Minter, NodeId, PlayerId, Source};
@@ -21,6 +22,7 @@ const SOUTH: u8 = 192;
 /// All of them.
 pub(crate) fn all() -> Vec<(&'static str, Sample)> {
     let mut all = control_messages();
+    all.extend(act_messages());
     all.extend(packed_messages());
     all.extend(ticks());
     all.extend(blocks().into_iter().map(|(name, block)| (name, Sample::Block(block))));
@@ -28,7 +30,7 @@ pub(crate) fn all() -> Vec<(&'static str, Sample)> {
 }
 
 /// Number of the first player minted by source 1.
-fn mara() -> u64 {
+pub(crate) fn mara() -> u64 {
     Minter::new(WORLD, Source(1)).mint().expect("the first number")
 }
 

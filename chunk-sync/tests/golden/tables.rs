@@ -3,8 +3,9 @@
 use crate::page;
 use crate::sample::Sample;
 use crate::samples;
+use chunk_sync::place::ChunkPos;
 use chunk_sync::terrain::Tile;
-use chunk_sync::wire::{Hello, RejectCode};
+use chunk_sync::wire::{Act, ActNumber, ActOutcome, Acted, Docs, Hello, RejectCode};
 use chunk_sync::{limits, ticket};
 use serde::Serialize;
 use serde::de::IgnoredAny;
@@ -48,6 +49,21 @@ fn tiles_are_listed_with_what_stops_you() {
     assert_eq!(Tile::from_byte(rows.len() as u8), None, "a tile is missing on the page");
 }
 
+#[test]
+fn outcomes_are_listed_with_whether_they_are_final() {
+    let known = [ActOutcome::Done, ActOutcome::Refused, ActOutcome::Over, ActOutcome::Waiting];
+    let rows = page::table("### `ACTED`", 1);
+    assert_eq!(rows.len(), known.len());
+    for (row, outcome) in rows.iter().zip(known) {
+        let spelled: ActOutcome = rmp_serde::from_slice(&rmp_serde::to_vec(&row[0]).expect("a string"))
+            .expect("an outcome of this name");
+        assert_eq!(
+            (spelled, row[1].as_str()),
+            (outcome, if outcome == ActOutcome::Waiting { "no" } else { "yes" })
+        );
+    }
+}
+
 /// Field names in a control message as it travels.
 fn fields<T: Serialize>(message: &T) -> BTreeSet<String> {
     let bytes = rmp_serde::to_vec_named(message).expect("plain data");
@@ -83,6 +99,14 @@ fn field_tables_name_every_field() {
             _ => {}
         }
     }
+    let act = Act { id: ActNumber(2), answered: ActNumber(1), island: 1, action: vec![1] };
+    assert_fields("### `ACT`", &fields(&act), &fields(&act));
+    let (reason, text) = ("x".to_owned(), "x".to_owned());
+    let refused = Acted { id: ActNumber(1), outcome: ActOutcome::Refused, code: 1, reason, text };
+    let done = Acted { reason: String::new(), text: String::new(), ..refused.clone() };
+    assert_fields("### `ACTED`", &fields(&refused), &fields(&done));
+    let docs = Docs { chunk: Some(ChunkPos::new(1, 2)), ..Docs::default() };
+    assert_fields("## 18 Documents", &fields(&docs), &fields(&Docs::default()));
     let reject = chunk_sync::wire::Reject { code: 1, reason: String::new(), text: String::new() };
     assert_fields("### `REJECT`", &fields(&reject), &fields(&reject));
 }
@@ -102,6 +126,10 @@ fn limits_have_the_values_of_the_code() {
         CLIENT_FRAMES_PER_TICK_MAX,
         CLIENT_BACKLOG_BYTES_MAX,
         CLIENT_STALLED_MS_MAX,
+        ACTION_BYTES_MAX,
+        ACTS_OPEN_MAX,
+        ACT_WAIT_MS,
+        DOCS_FRAME_BYTES_MAX,
         NAME_BYTES_MAX,
         SLOTS_PER_CHUNK_MAX,
         TICK_MS,

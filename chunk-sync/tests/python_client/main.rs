@@ -4,8 +4,9 @@
 
 mod script;
 
+use chunk_sync::ids::Epoch;
 use chunk_sync::place::{ChunkPos, Place};
-use chunk_sync::wire::{Hello, RejectCode, TickHeader, frame, kind};
+use chunk_sync::wire::{ActNumber, ActOutcome, Acted, Hello, RejectCode, TickHeader, frame, kind};
 use script::{ME, Nobody, Peer, Server, WALK_UP_M, client, enter, land_around, leave, moved, tick, welcome};
 
 const HOME: ChunkPos = ChunkPos::new(8, 8);
@@ -68,6 +69,46 @@ fn it_enters_walks_and_tells_who_comes_and_goes() {
     assert_eq!(told, ["+ Bo", "+ Ann", "- Ann"], "{output:?}");
     assert!(output.stdout.contains("players in sight: 1, creatures: 0, nearest: Bo "), "{output:?}");
     assert!(output.stdout.contains("corrected 1 times"), "{output:?}");
+}
+
+#[test]
+fn it_acts_and_tells_what_came_of_it() {
+    let server = Server::start();
+    let acts = ["--act", r#"{"craft": {"recipe": "rope"}}"#, "--act", r#"{"cancel": {"trade": "1.1.1"}}"#];
+    let run = client(&server.address(), &[&["--name", "Mara", "--seconds", "2"][..], &acts[..]].concat());
+    let (mut door, _) = server.accept();
+    door.seat(vec![server.address()]);
+    let (mut node, _) = server.accept();
+    node.send(&welcome(HOME.middle()));
+
+    let first = node.next_act();
+    let id = |number| ActNumber::new(Epoch(1), number);
+    assert_eq!((first.id, first.answered, first.island), (id(1), id(0), 7));
+    // {"craft": {"recipe": "rope"}}
+    assert_eq!(first.action, b"\x81\xa5craft\x81\xa6recipe\xa4rope");
+    let answer = |id, outcome| Acted { id, outcome, code: 0, reason: String::new(), text: String::new() };
+    let foreign = answer(id(9), ActOutcome::Done);
+    for told in [foreign, answer(first.id, ActOutcome::Waiting), answer(first.id, ActOutcome::Done)] {
+        node.send(&told.frame());
+    }
+    let second = node.next_act();
+    assert_eq!((second.id, second.answered), (id(2), id(1)));
+    let (code, reason, text) = (219, "trade_closed".to_owned(), "That trade is over.".to_owned());
+    node.send(&Acted { code, reason, text, ..answer(second.id, ActOutcome::Refused) }.frame());
+
+    node.read_until_bye();
+    let output = run.output();
+    let told: Vec<&str> = output.stdout.lines().filter(|line| line.starts_with("act")).collect();
+    assert_eq!(
+        told,
+        [
+            "act 1 (craft): waiting",
+            "act 1 (craft): done",
+            "act 2 (cancel): refused (trade_closed): That trade is over."
+        ],
+        "{output:?}"
+    );
+    assert_eq!(client("127.0.0.1:1", &["--name", "Mara", "--act", "[]"]).output().code, 2);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use chunk_sync::limits::{QUANTA_PER_M, WALK_MM_PER_S, WALK_SAVED_MS_MAX};
 use chunk_sync::place::{ChunkPos, Place, Pose};
 use chunk_sync::terrain::Tile;
 use chunk_sync::wire::{
-    Framer, Hello, Move, Seat, TICK_HEADER_BYTES_MAX, TickHeader, Welcome, control, control_frame, kind,
+    Act, Framer, Hello, Move, Seat, TICK_HEADER_BYTES_MAX, TickHeader, Welcome, control, control_frame, kind,
     land_frame,
 };
 use std::collections::VecDeque;
@@ -186,6 +186,23 @@ impl Peer {
                 })
                 .expect("whole frames");
         }
+    }
+
+    /// The next act; what else is said before it doesn't matter.
+    pub(crate) fn next_act(&mut self) -> Act {
+        loop {
+            let (frame_kind, body) = self.next_frame();
+            if frame_kind == kind::ACT {
+                let act: Act = control(kind::ACT, &body).expect("an act");
+                assert!(act.is_sound(), "{act:?}");
+                return act;
+            }
+        }
+    }
+
+    /// Reads on until the client says goodbye.
+    pub(crate) fn read_until_bye(&mut self) {
+        while self.next_frame().0 != kind::BYE {}
     }
 
     /// The next move.

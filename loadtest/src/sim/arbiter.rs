@@ -3,6 +3,7 @@
 //!
 //! Called by the cluster. What the store does with a question is the twin's business.
 
+use super::books::Books;
 use super::events::{Event, Events, Process, Start};
 use super::limits::{STORE_CALL_MS, STORE_IN_FLIGHT_MAX};
 use chunk_sync::ids::Source;
@@ -28,6 +29,8 @@ pub(super) enum StoreWeather {
     LosesAnswers,
     /// Answers take up to the time that they may take, some longer.
     Slow,
+    /// It has no room for anything new.
+    Full,
 }
 
 /// The store, and the way to it.
@@ -39,6 +42,8 @@ pub(super) struct Arbiter {
     /// Questions that were answered, and those that failed.
     pub answered: u64,
     pub failed: u64,
+    /// What it did for acts.
+    pub books: Books,
     store: MemoryStore,
     in_flight: BTreeMap<Process, usize>,
     random: Stream,
@@ -54,6 +59,7 @@ impl Arbiter {
             cut_off: BTreeSet::new(),
             answered: 0,
             failed: 0,
+            books: Books::default(),
             store,
             in_flight: BTreeMap::new(),
             random: stream(seed, "store"),
@@ -82,11 +88,16 @@ impl Arbiter {
                 (StoreAnswer::Failed(StoreFault::Away), self.random.random_range(1..=50))
             }
             StoreWeather::Away => (StoreAnswer::Failed(StoreFault::TimedOut), STORE_CALL_MS),
+            StoreWeather::Full if adds(op) => {
+                (StoreAnswer::Failed(StoreFault::Full), self.random.random_range(1..=4))
+            }
             StoreWeather::LosesAnswers if self.random.random_bool(0.4) => {
                 drop(self.call(op, now_ms));
                 (StoreAnswer::Failed(StoreFault::TimedOut), STORE_CALL_MS)
             }
-            StoreWeather::LosesAnswers => (self.call(op, now_ms), self.random.random_range(1..=4)),
+            StoreWeather::LosesAnswers | StoreWeather::Full => {
+                (self.call(op, now_ms), self.random.random_range(1..=4))
+            }
             StoreWeather::Slow => {
                 let answer = self.call(op, now_ms);
                 match self.random.random_range(50..=STORE_CALL_MS + 500) {
@@ -135,6 +146,19 @@ impl Arbiter {
     }
 
     fn call(&mut self, op: &StoreOp, now_ms: u64) -> StoreAnswer {
-        self.store.call(EPOCH_MS + now_ms, op)
+        let answer = self.store.call(EPOCH_MS + now_ms, op);
+        self.books.note(op, &answer);
+        answer
     }
+
+    /// The store itself.
+    pub(super) fn twin(&self) -> &MemoryStore {
+        &self.store
+    }
+}
+
+/// Whether a full store can't do it: what players do. Leases and the like go on, as they do with what a store keeps
+/// free for itself.
+fn adds(op: &StoreOp) -> bool {
+    matches!(op, StoreOp::Commit(commit) if commit.act.is_some())
 }

@@ -3,11 +3,12 @@
 use super::events::{Start, WireNo};
 use super::eyes::Eyes;
 use chunk_sync::client::{Client, ClientConfig};
-use chunk_sync::ids::IslandId;
+use chunk_sync::ids::{IslandId, PlayerId};
 use chunk_sync::limits::{CHUNK_M, QUANTA_PER_M, TICK_HZ, WALK_MM_PER_S};
 use chunk_sync::place::Place;
 use chunk_sync::random::{RngExt, Stream, stream};
 use chunk_sync::terrain::{LANDING, Terrain};
+use chunk_sync::wire::FEATURE_DOCS;
 
 /// Longest step of a tenth of a second: a little less than what is allowed.
 const STEP_QUANTA: i32 = (WALK_MM_PER_S as i32 * QUANTA_PER_M / 1_000) / TICK_HZ as i32 - 4;
@@ -46,6 +47,10 @@ pub(super) struct Bot {
     pub wakes_ms: u64,
     /// When it leaves.
     pub leaves_ms: u64,
+    /// When it does something again.
+    pub acts_ms: u64,
+    /// Who it was when it was last in.
+    pub player: Option<PlayerId>,
     pub random: Stream,
     walks: bool,
     roams_m: i32,
@@ -77,6 +82,8 @@ impl Bot {
             inside: None,
             wakes_ms,
             leaves_ms: u64::MAX,
+            acts_ms: 0,
+            player: None,
             walks: random.random_range(0..5) > 0,
             roams_m: random.random_range(1..4) * CHUNK_M as i32,
             random,
@@ -89,6 +96,7 @@ impl Bot {
         let config = ClientConfig {
             rejoin: true,
             attempts_max: u32::MAX,
+            features: vec![FEATURE_DOCS.to_owned()],
             minds_silence: self.habit != Habit::NeverReads,
             ..ClientConfig::new("allocator", &self.name)
         };

@@ -136,6 +136,9 @@ impl Cluster {
             return self.watch.fail(format!("{count} disagreements outlast the settling:\n  {named}"));
         }
         if now_ms >= from_ms + SETTLE_MS + WATCH_MS {
+            if let Some(wrong) = self.audit() {
+                return self.watch.fail(wrong);
+            }
             self.watch.done = true;
             let took_ms = self.watch.agreed_ms.unwrap_or(now_ms).saturating_sub(from_ms);
             self.totals.agreed_ms.push(took_ms);
@@ -161,6 +164,7 @@ impl Cluster {
         self.compare_clients(&owners, &mut found);
         self.compare_sessions(&mut found);
         self.compare_claims(&owners, &mut found);
+        self.compare_documents(&mut found);
         found
     }
 

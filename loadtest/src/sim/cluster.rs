@@ -6,6 +6,7 @@
 use super::arbiter::Arbiter;
 use super::bot::Bot;
 use super::checks::Watch;
+use super::deeds::Deeds;
 use super::door::Door;
 use super::events::{Event, Events, Process, Start};
 use super::faults::{self, Planned};
@@ -21,7 +22,9 @@ use chunk_sync::random::{RngExt, Stream, stream};
 use chunk_sync::terrain::Terrain;
 use chunk_sync::ticket::TicketKey;
 use population_allocator::core::Policy;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use world_node::limits::SWEEP_EVERY_MS;
+use world_node::rules::{Partition, TransferId};
 
 /// A node over all its starts.
 pub(super) struct Slot {
@@ -64,6 +67,9 @@ pub(super) struct Cluster {
     pub totals: Totals,
     pub random: Stream,
     pub terrains: BTreeMap<IslandId, Terrain>,
+    pub deeds: Deeds,
+    /// What the last look at the indexes listed.
+    pub swept: BTreeSet<(TransferId, Option<Partition>)>,
 }
 
 impl Cluster {
@@ -102,6 +108,8 @@ impl Cluster {
             totals: Totals::default(),
             random,
             terrains: BTreeMap::new(),
+            deeds: Deeds::default(),
+            swept: BTreeSet::new(),
             setup,
         };
         cluster.populate();
@@ -140,6 +148,7 @@ impl Cluster {
             self.events.plan(planned.until_ms, Event::FaultEnds(nth));
         }
         self.events.plan(self.end_ms + LOOK_EVERY_MS, Event::Look);
+        self.events.plan(began_ms + SWEEP_EVERY_MS, Event::Sweep);
     }
 
     /// Runs to the end, or to the first property that breaks.
@@ -213,6 +222,7 @@ impl Cluster {
             Event::FaultBegins(nth) => self.begin_fault(nth),
             Event::FaultEnds(nth) => self.end_fault(nth),
             Event::Look => self.look(),
+            Event::Sweep => self.sweep(),
         }
     }
 

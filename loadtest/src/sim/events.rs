@@ -74,6 +74,8 @@ pub(super) enum Event {
     FaultEnds(usize),
     /// Everybody is compared with everybody.
     Look,
+    /// The oldest node looks for transfers that nobody finishes.
+    Sweep,
 }
 
 /// The queue.

@@ -10,7 +10,7 @@ use chunk_sync::ids::{EntityId, Epoch, Source};
 use chunk_sync::interest::Interest;
 use chunk_sync::limits::{FAR_RING, TICK_MS};
 use chunk_sync::place::{ChunkPos, Place};
-use chunk_sync::wire::{TickHeader, Welcome};
+use chunk_sync::wire::{Docs, TickHeader, Welcome};
 use std::collections::BTreeMap;
 
 /// Time between two frames that counts at most: a client whose node was stopped has no newer view to judge.
@@ -128,6 +128,10 @@ impl View for Eyes {
         self.tick = welcome.tick as u32;
         self.listed.clear();
         self.doubles.clear();
+    }
+
+    fn docs(&mut self, docs: Docs) -> Result<(), ReplicaError> {
+        self.replica.docs(docs)
     }
 
     fn frame(&mut self, header: &TickHeader, blocks: &[u8]) -> Result<(), ReplicaError> {

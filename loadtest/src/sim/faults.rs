@@ -127,7 +127,8 @@ fn draw_one(random: &mut Stream, number: usize, nodes: usize, bots: usize) -> (F
         58..68 => (Fault::Pause(node), random.random_range(2_500..PAUSE_MS_MAX)),
         68..74 => (Fault::Store(StoreWeather::Away), random.random_range(500..STORE_AWAY_MS_MAX)),
         74..79 => (Fault::Store(StoreWeather::LosesAnswers), random.random_range(1_000..8_000)),
-        79..83 => (Fault::Store(StoreWeather::Slow), random.random_range(1_000..8_000)),
+        79..82 => (Fault::Store(StoreWeather::Slow), random.random_range(1_000..8_000)),
+        82..83 => (Fault::Store(StoreWeather::Full), random.random_range(1_000..8_000)),
         83..88 => {
             let who = random.random_range(0..=nodes);
             let process = if who == nodes { Process::Allocator } else { Process::Node(who) };

@@ -23,6 +23,8 @@ pub const WATCH_MS: u64 = 4_000;
 pub const DISAGREE_MS_MAX: u64 = 3_000;
 /// How long bots go on walking after the last fault.
 pub const WALK_ON_MS: u64 = 4_000;
+/// How long a bot waits between two acts, least and most.
+pub const ACT_EVERY_MS: (u64, u64) = (300, 3_000);
 /// Virtual time between two looks at who agrees with whom.
 pub const LOOK_EVERY_MS: u64 = 500;
 /// How long an entity may be listed twice in one epoch.

@@ -2,6 +2,8 @@
 //!
 //! Part of the cluster; does what a supervisor and the shells do for real.
 
+use super::arbiter::StoreWeather;
+use super::books::listed;
 use super::cluster::Cluster;
 use super::door::Door;
 use super::events::{Event, Process, Start};
@@ -15,9 +17,11 @@ use chunk_sync::ports::MeshCommand;
 use chunk_sync::random::RngExt;
 use chunk_sync::store::StoreAnswer;
 use population_allocator::core::{AllocatorConfig, AllocatorCore, Standing as DoorStanding};
+use std::collections::BTreeSet;
 use world_node::core::NodeCore;
 use world_node::core::ports::{NodeConfig, Standing};
-use world_node::limits::GHOST_WAIT_MS;
+use world_node::executor::{INDEX_DECIDED, INDEX_PENDING};
+use world_node::limits::{GHOST_WAIT_MS, SWEEP_EVERY_MS};
 
 /// How long a process waits before it tries to start again.
 const BOOT_AGAIN_MS: u64 = 500;
@@ -74,6 +78,32 @@ impl Cluster {
                 self.events.plan(self.now_ms, Event::Tick(start));
             }
             Err(error) => self.watch.fail(format!("the allocator can't start: {error}")),
+        }
+    }
+
+    /// Does what the shell of the oldest node does: what the indexes list twice in a row goes to its core.
+    pub(super) fn sweep(&mut self) {
+        self.events.plan(self.now_ms + SWEEP_EVERY_MS, Event::Sweep);
+        let oldest = (0..self.nodes.len()).filter(|at| {
+            let host = self.nodes[*at].host.as_ref();
+            host.is_some_and(|host| host.core.is_oldest())
+                && !self.store.cut_off.contains(&Process::Node(*at))
+        });
+        let oldest: Vec<usize> = oldest.collect();
+        if oldest.is_empty() || self.store.weather == StoreWeather::Away {
+            return;
+        }
+        let store = self.store.twin();
+        let pending = listed(store, INDEX_PENDING).into_iter().map(|(id, _)| (id, None));
+        let decided = listed(store, INDEX_DECIDED).into_iter().map(|(id, at)| (id, Some(at)));
+        let listed: BTreeSet<_> = pending.chain(decided).collect();
+        let found: Vec<_> = listed.intersection(&self.swept).copied().collect();
+        self.swept = listed;
+        self.totals.swept += found.len() as u64;
+        for at in oldest {
+            if let Some(host) = &mut self.nodes[at].host {
+                host.core.handle_unfinished(&found);
+            }
         }
     }
 

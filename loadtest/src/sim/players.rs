@@ -10,6 +10,7 @@ use super::limits::{LINGER_MS, PAUSE_SURE_MS, STORE_CALL_MS, WALK_ON_MS};
 use bytes::Bytes;
 use chunk_sync::client::limits::SERVER_SILENT_MS_MAX;
 use chunk_sync::client::{Client, ClientEvent, ClientOutput};
+use chunk_sync::ids::PlayerId;
 use chunk_sync::limits::TICK_MS;
 use chunk_sync::terrain::Terrain;
 use chunk_sync::wire::RejectCode;
@@ -37,6 +38,7 @@ impl Cluster {
         }
         if acts {
             self.walk(at);
+            self.maybe_act(at);
         }
         if let Some(broken) = self.bots[at].eyes.broken.take() {
             self.watch.fail(format!("{} (bot {at}): {broken}", self.bots[at].name));
@@ -77,6 +79,7 @@ impl Cluster {
                 let Some(wire) = self.bots[at].wire else { return };
                 self.totals.entered += 1;
                 self.bots[at].inside = Some(Inside { host: self.wires[wire].host, wire });
+                self.bots[at].player = Some(PlayerId(welcome.player));
                 self.bots[at].entered(self.now_ms);
                 let (node, epoch, island) = (welcome.node, welcome.epoch, welcome.island);
                 self.tell(&format!("{name} is in: node {node}, island {island}, epoch {epoch}"));
@@ -92,6 +95,7 @@ impl Cluster {
                 self.totals.corrections += 1;
                 self.bots[at].turn();
             }
+            ClientEvent::Acted(acted) => self.act_answered(at, &acted),
             ClientEvent::Unreachable(door) => self.tell(&format!("{name} can't reach {door}")),
             ClientEvent::Lost => {
                 self.tell(&format!("{name} lost its connection"));
@@ -144,6 +148,7 @@ impl Cluster {
             // through in time.
             None if self.wires[inside.wire].cut || !self.runs(inside.host) => true,
             None => given_up || (mute && self.bots[at].shares_name),
+            Some(RejectCode::Travelled) => true,
             Some(RejectCode::Replaced) => self.bots[at].shares_name,
             // It may have ended before its farewell got through.
             Some(RejectCode::Closing) => stops || !self.runs(inside.host),

@@ -38,6 +38,9 @@ pub struct SimArgs {
     /// Nothing goes wrong.
     #[arg(long)]
     pub no_faults: bool,
+    /// Bots walk and do nothing else.
+    #[arg(long)]
+    pub no_acts: bool,
     /// Print the story of every seed.
     #[arg(long)]
     pub verbose: bool,
@@ -127,7 +130,8 @@ fn checked(args: &SimArgs) -> Result<Setup, SimError> {
             return Err(SimError::OutOfRange { argument, least, most });
         }
     }
-    Ok(Setup { nodes: args.nodes, bots: args.bots, seconds: args.seconds, faults: !args.no_faults })
+    let SimArgs { nodes, bots, seconds, .. } = *args;
+    Ok(Setup { nodes, bots, seconds, faults: !args.no_faults, acts: !args.no_acts })
 }
 
 /// Runs seeds on all cores; hands their outcomes to `take` in the order of the seeds until `stop` is set.
@@ -234,6 +238,14 @@ fn summary(totals: &Totals, ran: u64, seconds: f64) -> String {
         ("takeovers", totals.takeovers),
         ("fenced", totals.fenced),
         ("clients skipped", totals.skips),
+        ("acts", totals.acts),
+        ("done", totals.acts_done),
+        ("refused", totals.acts_refused.values().sum()),
+        ("over", totals.acts_over),
+        ("told to wait", totals.acts_waited),
+        ("conflicts", totals.conflicts),
+        ("commits missed at first", totals.commit_gaps),
+        ("transfers swept", totals.swept),
     ];
     for (nth, (what, count)) in rows.iter().enumerate() {
         let _ = write!(out, "{}{what} {count}", if nth % 6 == 0 { "\n  " } else { ", " });

@@ -4,16 +4,17 @@
 
 use std::sync::Arc;
 
-use chunk_sync::client::{Client, ClientConfig, Phase, Replica, Skim};
+use chunk_sync::client::{Client, ClientConfig, Documents, Phase, Replica, Skim};
 use chunk_sync::ids::{IslandId, PlayerId};
 use chunk_sync::place::ChunkPos;
 use chunk_sync::random;
+use chunk_sync::wire::FEATURE_DOCS;
 
 use super::SwarmArgs;
 use super::land::Land;
 use super::link::Link;
 use super::sight::Eyes;
-use super::walk::Walker;
+use super::walk::{Behaviour, Walker};
 
 /// What a bot found when it got in.
 pub(super) struct Entered {
@@ -31,6 +32,8 @@ pub(super) struct Bot {
     pub(super) link: Option<Link>,
     pub(super) eyes: Eyes,
     pub(super) walker: Walker,
+    /// What a settler was told of the lasting world.
+    pub(super) documents: Option<Box<Documents>>,
     /// While it is inside.
     pub(super) entered: Option<Entered>,
     name: String,
@@ -75,6 +78,7 @@ impl Bot {
             link: None,
             eyes,
             walker: Walker::new(args.behaviour, walk),
+            documents: (args.behaviour == Behaviour::Settle).then(Box::default),
             entered: None,
             name: format!("{prefix}{number}"),
             reads: role != Role::NeverReader,
@@ -86,7 +90,9 @@ impl Bot {
         let config = ClientConfig {
             island: args.island.map(IslandId),
             software: "loadtest swarm".to_owned(),
-            rejoin: args.rejoin,
+            // A settler has yet to hear what came of its acts.
+            rejoin: args.rejoin || self.documents.is_some(),
+            features: self.documents.iter().map(|_| FEATURE_DOCS.to_owned()).collect(),
             minds_silence: self.reads,
             ..ClientConfig::new(&args.target, &self.name)
         };

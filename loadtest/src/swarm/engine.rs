@@ -9,7 +9,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use chunk_sync::client::{ClientEvent, ClientOutput};
+use chunk_sync::client::{Client, ClientEvent, ClientOutput};
 use chunk_sync::ids::PlayerId;
 use chunk_sync::wire::Welcome;
 use mio::event::Event;
@@ -19,8 +19,10 @@ use super::bot::{Bot, Entered, roles};
 use super::land::Lands;
 use super::limits::{ADDRESSES_MAX, LEAVE_MS_MAX, STALL_MS, STEP_LATE_MS_MAX};
 use super::link::{Link, Received};
+use super::settle::{Findings, Here, Settled, Settlers, Turn};
 use super::sight::{Eyes, Looking, Sight};
 use super::tally::{Tally, explained};
+use super::walk::Behaviour;
 use super::{SwarmArgs, SwarmError};
 use crate::limits::{CLIENT_READ_BYTES, CLIENT_SLOT_US, EVENTS_PER_POLL, MOVE_PERIOD_MS};
 use crate::pace::{Lateness, Pacer};
@@ -48,6 +50,7 @@ pub(super) struct Engine {
     leaving: bool,
     lands: Lands,
     addresses: BTreeMap<String, SocketAddr>,
+    settlers: Option<Settlers>,
     pub(super) sight: Sight,
     pub(super) tally: Tally,
     pub(super) traffic: Traffic,
@@ -83,6 +86,7 @@ impl Engine {
             leaving: false,
             lands: Lands::default(),
             addresses: BTreeMap::from([(args.target.clone(), target)]),
+            settlers: (args.behaviour == Behaviour::Settle).then(|| Settlers::new(args.seed, bots.len())),
             sight: Sight::new(bots.len()),
             tally: Tally::default(),
             traffic: Traffic::default(),
@@ -137,6 +141,7 @@ impl Engine {
     pub(super) fn begin_window(&mut self) {
         self.lateness = Lateness::new();
         self.sight.begin_window();
+        self.settlers.iter_mut().for_each(Settlers::begin_window);
     }
 
     /// One slot: waits for it, then does what is due.
@@ -210,9 +215,63 @@ impl Engine {
             if self.bots[due.bot].is_inside() {
                 self.lateness.record(due.intended, now);
                 self.lately.record(due.intended, now);
+                self.settle(due.bot, now);
                 self.step(due.bot, due.intended, now);
             }
         }
+    }
+
+    /// A settler walks somewhere, or asks for an act.
+    fn settle(&mut self, number: usize, now: Duration) {
+        let Self { bots, settlers: Some(settlers), .. } = self else { return };
+        let Bot { client: Some(client), link: Some(link), walker, documents: Some(documents), .. } =
+            &mut bots[number]
+        else {
+            return;
+        };
+        let now_ms = now.as_millis() as u64;
+        let (place, still) = (client.place(), client.unacknowledged() == 0);
+        let here = Here { place, still, tick: client.tick(), now_ms, documents };
+        match settlers.turn(number, here) {
+            Turn::Rest => walker.set_goal(None),
+            Turn::Walk(goal) => walker.set_goal(Some(goal)),
+            Turn::Ask(asking) => {
+                walker.set_goal(None);
+                if link.has_room()
+                    && let Ok(act) = client.act(asking.bytes.clone(), now_ms)
+                {
+                    settlers.asked(number, act, &asking, now_ms);
+                }
+                self.pump(number);
+            }
+        }
+    }
+
+    /// No settler asks for anything more.
+    pub(super) fn stop_asking(&mut self) {
+        self.settlers.iter_mut().for_each(Settlers::stop_asking);
+    }
+
+    /// Whether every act has its final answer.
+    pub(super) fn is_answered(&self) -> bool {
+        self.settlers.as_ref().is_none_or(|settlers| settlers.open() == 0)
+    }
+
+    /// Nobody waits for answers any longer.
+    pub(super) fn give_up_acts(&mut self) {
+        self.settlers.iter_mut().for_each(Settlers::give_up);
+    }
+
+    /// Compares what settlers were told with what they see.
+    pub(super) fn check(&self) -> Option<Findings> {
+        let documents = self.bots.iter().enumerate();
+        let documents = documents.filter_map(|(number, bot)| Some((number, bot.documents.as_deref()?)));
+        self.settlers.as_ref().map(|settlers| settlers.check(documents))
+    }
+
+    /// What came of all acts.
+    pub(super) fn settled(&self, seconds: f64, findings: Option<Findings>) -> Option<Settled> {
+        self.settlers.as_ref().map(|settlers| settlers.settled(seconds, findings))
     }
 
     /// Sends a bot's next step, unless it stands still.
@@ -301,11 +360,12 @@ impl Engine {
             self.traffic.bytes_received += received as u64;
             let now = self.began.elapsed();
             let Self { bots, sight, .. } = self;
-            let Bot { client: Some(client), eyes, .. } = &mut bots[number] else { return };
+            let Bot { client: Some(client), eyes, documents, .. } = &mut bots[number] else { return };
+            let documents = documents.as_deref_mut();
             client.handle_bytes(
                 &buffer[..received],
                 now.as_millis() as u64,
-                &mut Looking { eyes, sight, now },
+                &mut Looking { eyes, documents, sight, now },
             );
             self.pump(number);
             let bot = &self.bots[number];
@@ -378,7 +438,15 @@ impl Engine {
                 self.lost(number);
             }
             ClientEvent::Unreachable(door) => self.tally.unreachable(door),
-            ClientEvent::Lost | ClientEvent::Ended(_) => self.lost(number),
+            ClientEvent::Lost => self.lost(number),
+            ClientEvent::Ended(_) => {
+                self.lost(number);
+                self.settlers.iter_mut().for_each(|settlers| settlers.ended(number));
+            }
+            ClientEvent::Acted(acted) => {
+                let now_ms = self.now_ms();
+                self.settlers.iter_mut().for_each(|settlers| settlers.acted(number, &acted, now_ms));
+            }
         }
     }
 
@@ -389,6 +457,9 @@ impl Engine {
         bot.walker.set_speed(welcome.walk_mm_per_s);
         bot.entered = Some(Entered { player, node: welcome.node, island: welcome.island, land });
         self.sight.entered(number, player);
+        let again = bot.client.iter().flat_map(Client::open_acts).count();
+        let now_ms = self.now_ms();
+        self.settlers.iter_mut().for_each(|settlers| settlers.entered(number, welcome, again, now_ms));
         self.tally.entries += 1;
         self.inside += 1;
     }
@@ -397,6 +468,7 @@ impl Engine {
     fn lost(&mut self, number: usize) {
         if self.bots[number].entered.take().is_some() {
             self.inside -= 1;
+            self.settlers.iter_mut().for_each(|settlers| settlers.left(number));
             if !self.leaving {
                 self.tally.lost(self.bots[number].reads());
             }

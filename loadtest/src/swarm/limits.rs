@@ -1,8 +1,11 @@
 //! The swarm's named limits, units in their names.
 
 use chunk_sync::limits::{
-    CLIENT_FRAMES_PER_TICK_MAX, ISLAND_EDGE_CHUNKS, TICK_MS, TILES_PER_CHUNK_EDGE, WALK_SAVED_MS_MAX,
+    ACT_WAIT_MS, ACTS_OPEN_MAX, CLIENT_FRAMES_PER_TICK_MAX, ISLAND_EDGE_CHUNKS, QUANTA_PER_M, TICK_MS,
+    TILES_PER_CHUNK_EDGE, WALK_SAVED_MS_MAX,
 };
+use world_node::rules::items::ItemKind;
+use world_node::rules::limits::{BAG_SLOTS, HAND_OVER_QUANTA, REACH_QUANTA};
 
 use crate::limits::{CLIENT_SLOT_US, MOVE_PERIOD_MS};
 
@@ -56,6 +59,53 @@ pub const STATE_MS_MAX: u64 = 5_000;
 /// Longest answer of the servers' page.
 pub const STATE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Settling bots that share a camp.
+pub const CAMP_BOTS: usize = 5;
+/// Rings of chunks around the landing in which camps are made, at most.
+pub const CAMP_RING_MAX: i16 = 3;
+/// How far from its camp a settler goes.
+pub const CAMP_QUANTA: i32 = 20 * QUANTA_PER_M;
+/// A settler that has not come to its camp by then settles where it is.
+pub const CAMP_WALK_MS_MAX: u64 = 40_000;
+/// A settler that has not come to where it wanted to act gives that up.
+pub const WISH_WALK_MS_MAX: u64 = 8_000;
+/// How near a settler goes to what it wants to touch; hands reach further.
+pub const NEAR_QUANTA: i32 = 3 * QUANTA_PER_M;
+/// How near another bot must be for a settler to think of giving it something; the rules allow more.
+pub const NEIGHBOUR_QUANTA: i32 = 6 * QUANTA_PER_M;
+/// Acts that a settler has open at once. Below the protocol's limit: one more is the client's to refuse.
+pub const SETTLER_OPEN_MAX: usize = 4;
+/// Shortest and longest time between two acts of a settler.
+pub const ACT_PAUSE_MS: (u64, u64) = (200, 1_500);
+/// Stamina that a settler keeps.
+pub const STAMINA_KEPT: u32 = 2;
+/// What a settler carries at most of each kind, in the order of the table of items: bags never fill up.
+pub const CARRIED_MAX: [u32; ItemKind::ALL.len()] = [40, 20, 40, 15, 10, 30, 2, 1];
+/// Largest stack that a settler lays down.
+pub const STACK_DROPPED_MAX: u32 = 6;
+/// Structures that a settler has standing; then it demolishes first.
+pub const BUILT_PER_BOT_MAX: usize = 16;
+/// One settler in so many saves for a totem.
+pub const CLAIMS_ONE_IN: usize = 8;
+/// A resource of which nothing was asked for this long is believed to be as it is seen.
+pub const RESOURCE_REST_MS: u64 = 20_000;
+/// Closed trades that a settler remembers to look after.
+pub const CLOSED_DEALS_KEPT: usize = 4;
+/// Structures and stacks that the books of a swarm hold.
+pub const BOOKED_THINGS_MAX: usize = 200_000;
+/// Acts of unknown outcome that touched one bag and are kept; with more, nothing is said of that bag.
+pub const UNKNOWN_ACTS_MAX: usize = 64;
+/// Acts of unknown outcome up to which every choice of those that were done is tried.
+pub const UNKNOWN_ACTS_TRIED_MAX: usize = 12;
+/// Findings that are told in words.
+pub const FINDING_TEXTS_MAX: usize = 10;
+/// How long a swarm that stopped asking waits for answers.
+pub const LAST_ANSWERS_MS_MAX: u64 = 20_000;
+/// How long what bots see may take to agree with what they were told.
+pub const AGREE_MS_MAX: u64 = 20_000;
+/// How often it is looked whether it does.
+pub const AGREE_EVERY_MS: u64 = 250;
+
 /// Terrain tiles along the edge of an island.
 pub const ISLAND_EDGE_TILES: usize = ISLAND_EDGE_CHUNKS as usize * TILES_PER_CHUNK_EDGE;
 
@@ -67,5 +117,14 @@ const _: () = {
         "late steps are no flood"
     );
     assert!(TRAIL_STEPS as u64 * MOVE_PERIOD_MS > 2 * STEP_LATE_MS_MAX);
+    assert!(SETTLER_OPEN_MAX < ACTS_OPEN_MAX);
+    assert!(NEAR_QUANTA < REACH_QUANTA && NEIGHBOUR_QUANTA < HAND_OVER_QUANTA);
+    assert!(LAST_ANSWERS_MS_MAX > ACT_WAIT_MS && RESOURCE_REST_MS > ACT_WAIT_MS);
+    let (mut kind, mut slots) = (0, 0);
+    while kind < ItemKind::ALL.len() {
+        slots += CARRIED_MAX[kind].div_ceil(ItemKind::ALL[kind].spec().stack) as u64;
+        kind += 1;
+    }
+    assert!(slots * 2 <= BAG_SLOTS, "also with all that may be under way, a bag isn't full");
     assert!(CLIENT_SLOT_US < 2_000, "a latency is at most a slot too long");
 };

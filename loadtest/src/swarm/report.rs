@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::bot::{Bot, Entered};
 use super::engine::{Engine, Traffic};
 use super::limits::LATE_P99_MS_MAX;
+use super::settle::Settled;
 use super::{SwarmArgs, SwarmError};
 use crate::cpu::{self, Machine, MachineCpu};
 use crate::pace::LateMs;
@@ -181,6 +182,9 @@ pub struct Report {
     /// What the servers spent, if their page was named.
     #[serde(flatten)]
     pub server: Option<ServerCpu>,
+    /// What settlers did and heard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settle: Option<Settled>,
     /// What the whole machine did meanwhile, cores, stolen time included.
     pub machine_busy_cores: f64,
     /// How late the swarm's sends were against their intended times.
@@ -252,6 +256,7 @@ impl Report {
             client_cpu_s,
             client_cpu_cores: client_cpu_s / seconds,
             server: None,
+            settle: None,
             machine_busy_cores,
             late_ms,
             late,
@@ -330,6 +335,9 @@ impl fmt::Display for Report {
                 "  servers' CPU {server_cpu_s:.3} s = {server_cpu_cores:.3} cores, \
                  {server_us_per_client_tick:.2} µs per client and tick"
             )?;
+        }
+        if let Some(settled) = &self.settle {
+            write!(f, "{settled}")?;
         }
         let LateMs { p50, p99, max } = self.late_ms;
         writeln!(f, "  sends late   p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms")?;

@@ -8,10 +8,10 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
 use chunk_sync::blocks::EntityKind;
-use chunk_sync::client::{Moved, Replica, ReplicaError, Skim, View};
+use chunk_sync::client::{Documents, Moved, Replica, ReplicaError, Skim, View};
 use chunk_sync::ids::{EntityId, PlayerId};
 use chunk_sync::place::Place;
-use chunk_sync::wire::{TickHeader, Welcome};
+use chunk_sync::wire::{Docs, TickHeader, Welcome};
 use hdrhistogram::Histogram;
 
 use super::limits::{LATENCY_US_MAX, TRAIL_STEPS};
@@ -175,6 +175,7 @@ impl Eyes {
 /// A bot that looks at what came at `now`.
 pub(super) struct Looking<'a> {
     pub(super) eyes: &'a mut Eyes,
+    pub(super) documents: Option<&'a mut Documents>,
     pub(super) sight: &'a mut Sight,
     pub(super) now: Duration,
 }
@@ -186,9 +187,19 @@ impl View for Looking<'_> {
             Eyes::Reader(skim) => skim.begin(welcome),
             Eyes::Closed => {}
         }
+        if let Some(documents) = &mut self.documents {
+            documents.begin(welcome);
+        }
+    }
+
+    fn docs(&mut self, docs: Docs) -> Result<(), ReplicaError> {
+        self.documents.as_mut().map_or(Ok(()), |documents| documents.take(docs))
     }
 
     fn frame(&mut self, header: &TickHeader, blocks: &[u8]) -> Result<(), ReplicaError> {
+        if let Some(documents) = &mut self.documents {
+            documents.follow(header);
+        }
         match self.eyes {
             Eyes::Observer(replica) => {
                 let (sight, now) = (&mut *self.sight, self.now);

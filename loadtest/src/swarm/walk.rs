@@ -20,6 +20,8 @@ pub enum Behaviour {
     Crowd,
     /// Stand still.
     Still,
+    /// Gather, craft, build and trade, each near a camp; at the end, everything that was acknowledged must be there.
+    Settle,
 }
 
 impl Behaviour {
@@ -30,6 +32,7 @@ impl Behaviour {
             Self::Roam => "roam",
             Self::Crowd => "crowd",
             Self::Still => "still",
+            Self::Settle => "settle",
         }
     }
 }
@@ -41,6 +44,8 @@ const ROUNDING_QUANTA: u32 = 2;
 /// Headings tried before a bot stays where it is.
 const TURNS_MAX: u8 = 16;
 const QUARTER_TURN: u8 = 64;
+/// Steps that a settler keeps the way around an obstacle.
+const DETOUR_STEPS: u32 = 6;
 
 /// One bot's walk.
 #[derive(Debug)]
@@ -52,12 +57,14 @@ pub(super) struct Walker {
     turns_in: u32,
     /// Longest step.
     reach_quanta: u32,
+    /// Where a settler goes.
+    goal: Option<Place>,
 }
 
 impl Walker {
     pub(super) fn new(behaviour: Behaviour, mut random: Stream) -> Self {
         let heading = random.random();
-        Self { behaviour, random, heading, turns_in: 0, reach_quanta: 0 }
+        Self { behaviour, random, heading, turns_in: 0, reach_quanta: 0, goal: None }
     }
 
     /// Sets the speed that is allowed, as the node says it.
@@ -72,6 +79,13 @@ impl Walker {
         self.turns_in = 0;
     }
 
+    /// Where a settler goes from now on; `None`: it stands.
+    pub(super) fn set_goal(&mut self, goal: Option<Place>) {
+        if goal != self.goal {
+            (self.goal, self.turns_in) = (goal, 0);
+        }
+    }
+
     /// The next step from `from`, and the heading; `None` when it stays. `been` knows the places of the last steps.
     pub(super) fn step(
         &mut self,
@@ -79,12 +93,20 @@ impl Walker {
         land: &Land,
         been: impl Fn(Place) -> bool,
     ) -> Option<(Place, u8)> {
-        if self.behaviour == Behaviour::Still || self.reach_quanta < 8 {
+        let stands = match self.behaviour {
+            Behaviour::Still => true,
+            Behaviour::Settle => self.goal.is_none(),
+            Behaviour::Roam | Behaviour::Crowd => false,
+        };
+        if stands || self.reach_quanta < 8 {
             return None;
         }
         self.maybe_turn(from);
-        let slowest =
-            if self.behaviour == Behaviour::Roam { self.reach_quanta * 3 / 4 } else { self.reach_quanta / 3 };
+        let slowest = if self.behaviour == Behaviour::Crowd {
+            self.reach_quanta / 3
+        } else {
+            self.reach_quanta * 3 / 4
+        };
         let length = self.random.random_range(slowest..=self.reach_quanta);
         for turn in 0..TURNS_MAX {
             // 0, 16 left, 16 right, 32 left, …
@@ -94,6 +116,10 @@ impl Walker {
             let to = ahead(from, heading, length);
             if self.may_stand(from, to) && land.can_walk(from, to) && !been(to) {
                 self.heading = heading;
+                if self.behaviour == Behaviour::Settle && turn > 0 {
+                    // Along the obstacle for a while, instead of into it again.
+                    self.turns_in = DETOUR_STEPS;
+                }
                 return Some((to, heading));
             }
         }
@@ -109,13 +135,18 @@ impl Walker {
         self.heading = match self.behaviour {
             _ if homewards => towards(from, LANDING.middle()),
             Behaviour::Crowd => self.random.random(),
+            Behaviour::Settle => self.goal.map_or(self.heading, |goal| towards(from, goal)),
             // The way off is kept in the main.
             _ => self
                 .heading
                 .wrapping_add(self.random.random_range(0..QUARTER_TURN))
                 .wrapping_sub(QUARTER_TURN / 2),
         };
-        self.turns_in = if homewards { 5 } else { self.random.random_range(20..100) };
+        self.turns_in = match self.behaviour {
+            Behaviour::Settle => 0,
+            _ if homewards => 5,
+            _ => self.random.random_range(20..100),
+        };
     }
 
     /// A crowd stays together.

@@ -51,6 +51,20 @@ pub(crate) fn describe() {
         "atoll_node_pauses_total",
         "Times that the node was late and asked the store who it is"
     );
+    describe_counter!("atoll_node_acts_total", "Acts that ended, by outcome");
+    describe_counter!("atoll_node_act_commits_total", "Commits of acts and transfers");
+    describe_counter!(
+        "atoll_node_act_conflicts_total",
+        "Commits that were decided anew since something had changed"
+    );
+    describe_counter!("atoll_node_transfers_total", "Transfers brought to their ends");
+    describe_counter!("atoll_node_readings_total", "Partitions read or compared with the store");
+    describe_counter!("atoll_node_reloads_total", "Partitions read whole since their log didn't reach back");
+    describe_counter!("atoll_node_commit_gaps_total", "Commits of others that were missed at first");
+    describe_counter!(
+        "atoll_node_act_faults_total",
+        "Documents that can't be read and steps that no rule allows"
+    );
     describe_counter!("atoll_node_checkpoints_total", "Places of players that were given to the store");
     describe_counter!("atoll_node_takeovers_total", "Dead incarnations that the node took over");
     describe_counter!(
@@ -164,6 +178,13 @@ fn core(node: &str, counters: &Counters) {
         ("atoll_node_garbage_total", counters.garbage),
         ("atoll_node_pauses_total", counters.pauses),
         ("atoll_node_checkpoints_total", counters.checkpoints),
+        ("atoll_node_act_commits_total", counters.acts.commits),
+        ("atoll_node_act_conflicts_total", counters.acts.conflicts),
+        ("atoll_node_transfers_total", counters.acts.carried),
+        ("atoll_node_readings_total", counters.acts.readings),
+        ("atoll_node_reloads_total", counters.acts.reloads),
+        ("atoll_node_commit_gaps_total", counters.acts.gaps),
+        ("atoll_node_act_faults_total", counters.acts.faults),
         ("atoll_node_takeovers_total", counters.takeovers),
     ] {
         counter!(name, &[label()]).absolute(count);
@@ -176,6 +197,12 @@ fn core(node: &str, counters: &Counters) {
         let labels = [label(), ("direction", direction.to_owned())];
         counter!("atoll_node_stream_frames_total", &labels).absolute(frames);
         counter!("atoll_node_stream_bytes_total", &labels).absolute(bytes);
+    }
+    for (outcome, count) in
+        [("done", counters.acts.done), ("refused", counters.acts.refused), ("over", counters.acts.over)]
+    {
+        let labels = [label(), ("outcome", outcome.to_owned())];
+        counter!("atoll_node_acts_total", &labels).absolute(count);
     }
     for (way, count) in [("released", counters.released), ("adopted", counters.adopted)] {
         counter!("atoll_node_creatures_total", &[label(), ("way", way.to_owned())]).absolute(count);

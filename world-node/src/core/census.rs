@@ -1,6 +1,7 @@
 //! What the node counts and reports: counters for metrics, the census for the allocators.
 
 use super::NodeCore;
+use crate::executor::ExecutorCounters;
 use chunk_sync::limits::CENSUS_EVERY_TICKS;
 use chunk_sync::mesh_wire::{Census, ChunkCensus, Topic, encode};
 use chunk_sync::wire::RejectCode;
@@ -43,8 +44,12 @@ pub struct Counters {
     pub pauses: u64,
     /// Places of players that were given to the store.
     pub checkpoints: u64,
+    /// Commits to chunks that other nodes were told of.
+    pub commits_told: u64,
     /// Dead incarnations that this node took over.
     pub takeovers: u64,
+    /// Of acts, transfers and readings.
+    pub acts: ExecutorCounters,
     rejects: BTreeMap<RejectCode, u64>,
 }
 

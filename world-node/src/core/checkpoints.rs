@@ -5,7 +5,9 @@ use super::NodeCore;
 use super::ports::Standing;
 use super::session::Stage;
 use super::store::Ask;
+use crate::executor::Change;
 use crate::limits::{CHECKPOINT_EVERY_MS, CHECKPOINTS_PER_TICK_MAX};
+use crate::rules::Partition;
 use chunk_sync::ids::{ConnId, Epoch, IslandId, PlayerId};
 use chunk_sync::place::Place;
 use chunk_sync::records::{DOC_PLACE, EPOCH_SESSION, PLACE_SCHEMA, PlaceRecord, encode};
@@ -126,6 +128,9 @@ impl NodeCore {
     }
 
     pub(super) fn place_saved(&mut self, checkpoint: Checkpoint, answer: StoreAnswer) {
+        if let StoreAnswer::Committed(CommitOutcome::Done { token, previous, .. }) = answer {
+            self.note_commit(Partition::Player(checkpoint.player), previous, token, Change::default());
+        }
         let session = self.sessions.get_mut(checkpoint.conn);
         let same = session.filter(|s| (s.player, s.epoch) == (checkpoint.player, checkpoint.epoch));
         let Some(session) = same.filter(|s| s.stage == Stage::Inside) else { return };

@@ -6,11 +6,15 @@ use super::creatures::Creature;
 use super::island::Chunk;
 use super::ports::Standing;
 use super::store::Ask;
+use crate::executor::{Change, Told};
+use crate::rules::Partition;
+use bytes::Bytes;
 use chunk_sync::ids::Source;
 use chunk_sync::limits::*;
 use chunk_sync::mesh_wire::ClaimNotice;
 use chunk_sync::records::{ClaimsRecord, DOC_CLAIMS, EPOCH_CLAIMS, WORLD, decode, encode};
 use chunk_sync::store::{CommitOutcome, EpochStep, PartitionKey, StoreAnswer};
+use serde_bytes::ByteBuf;
 
 /// How often a claimed chunk's list is compared with the store.
 const CHECK_EVERY_MS: u64 = 5_000;
@@ -33,6 +37,8 @@ pub(super) struct Claim {
     suspects_ms: u64,
     /// The list under way to the store.
     proposed: Vec<Source>,
+    /// What the others are told of it.
+    event: Bytes,
 }
 
 impl Claim {
@@ -130,10 +136,16 @@ impl NodeCore {
             return;
         }
         claim.proposed = wanted.clone();
+        let record = encode(&ClaimsRecord { claimants: wanted });
+        // Whoever follows the chunk's documents must not lose the thread for a list of claimants.
+        let docs = vec![(DOC_CLAIMS.to_owned(), Some(ByteBuf::from(record.clone())))];
+        let event = Change { docs, events: Vec::new() }.pack();
+        claim.event = event.clone();
         let partition = PartitionKey::chunk(WORLD, self.islands[at].id, self.islands[at].chunks[index].pos);
         self.store.commit(Ask::CommitClaims(at, index), partition, |commit| {
             let commit = commit
-                .put(DOC_CLAIMS, encode(&ClaimsRecord { claimants: wanted }))
+                .put(DOC_CLAIMS, record)
+                .event(event)
                 .epoch(EpochStep::Raise { name: EPOCH_CLAIMS.into(), to: epoch + 1 });
             match view.cas(DOC_CLAIMS) {
                 Some(cas) => commit.expect(DOC_CLAIMS, cas),
@@ -149,12 +161,16 @@ impl NodeCore {
         claim.busy = false;
         self.peers.wants_changed = true;
         let proposed = std::mem::take(&mut claim.proposed);
-        if let StoreAnswer::Committed(CommitOutcome::Done { .. }) = answer {
+        let event = std::mem::take(&mut claim.event);
+        if let StoreAnswer::Committed(CommitOutcome::Done { token, previous, .. }) = answer {
             let epoch = claim.epoch + 1;
             self.learn_claims(at, index, epoch, proposed);
             let notice =
                 ClaimNotice { i: self.islands[at].id, c: self.islands[at].chunks[index].pos, e: epoch };
             self.peers.notices.push((notice, self.now));
+            let partition = Partition::Chunk(self.islands[at].id, self.islands[at].chunks[index].pos);
+            self.note_commit(partition, previous, token, Change::read(&event).unwrap_or_default());
+            self.executor.tell(Told { partition, previous, token, event });
         } else {
             // Somebody was faster, or the outcome is unknown: read it again.
             claim.next_check_ms = 0;

@@ -3,8 +3,11 @@
 use super::NodeCore;
 use super::checkpoints::{LastPlace, Saved};
 use super::ports::Standing;
-use super::session::{Session, Stage};
+use super::session::{Session, Stage, Wants};
 use super::store::Ask;
+use crate::executor::Change;
+use crate::rules::documents::{Doc, PlacementRecord};
+use crate::rules::{DocName, Partition};
 use chunk_sync::blocks::{EntityKind, WIRE_LEVEL};
 use chunk_sync::ids::{ConnId, EntityId, Epoch, PlayerId, Source};
 use chunk_sync::interest::Interest;
@@ -15,12 +18,14 @@ use chunk_sync::random::RngExt;
 use chunk_sync::records::{
     DOC_PLACE, DOC_SESSION, EPOCH_SESSION, EPOCH_TICKET, PlaceRecord, SessionRecord, decode, encode,
 };
-use chunk_sync::store::{CommitOutcome, EpochStep, PartitionKey, Refusal, StoreAnswer};
+use chunk_sync::store::{CommitOutcome, EpochStep, PartitionKey, PartitionView, Refusal, StoreAnswer};
 use chunk_sync::sync::Who;
 use chunk_sync::terrain::LANDING;
 use chunk_sync::ticket::{Ticket, TicketError};
 use chunk_sync::time::Tick;
-use chunk_sync::wire::{FEATURE_LAND, Hello, RejectCode, Welcome, control, control_frame, kind};
+use chunk_sync::wire::{
+    FEATURE_DOCS, FEATURE_LAND, Hello, RejectCode, Welcome, control, control_frame, kind,
+};
 
 /// How often a session's commit is tried again when another changed the partition in between.
 const TAKE_RETRIES_MAX: u8 = 3;
@@ -29,16 +34,16 @@ impl NodeCore {
     /// Takes the first frame of a new connection.
     pub fn handle_hello(&mut self, conn: ConnId, body: &[u8], now_ms: u64) {
         match self.check_hello(body) {
-            Ok((ticket, island, land, protocol)) => {
+            Ok((ticket, island, wants)) => {
                 let (player, number) = (ticket.player, ticket.number);
-                self.sessions.insert(conn, Session::new(ticket, island, land, protocol, now_ms));
+                self.sessions.insert(conn, Session::new(ticket, island, wants, now_ms));
                 self.store.load(Ask::Player(conn, player, number), PartitionKey::player(player));
             }
             Err(code) => self.reject(conn, code),
         }
     }
 
-    fn check_hello(&mut self, body: &[u8]) -> Result<(Ticket, usize, bool, u16), RejectCode> {
+    fn check_hello(&mut self, body: &[u8]) -> Result<(Ticket, usize, Wants), RejectCode> {
         match self.standing {
             Standing::Serving => (),
             Standing::Starting | Standing::Revalidating => return Err(RejectCode::Busy),
@@ -64,7 +69,9 @@ impl NodeCore {
             self.register.read_now();
             return Err(RejectCode::Busy);
         };
-        Ok((ticket, island, hello.features.iter().any(|f| f == FEATURE_LAND), protocol))
+        let asks = |feature: &str| hello.features.iter().any(|f| f == feature);
+        let wants = Wants { protocol, land: asks(FEATURE_LAND), docs: asks(FEATURE_DOCS) };
+        Ok((ticket, island, wants))
     }
 
     /// The player's partition came: commit to the session, or say why not.
@@ -79,13 +86,20 @@ impl NodeCore {
         session.epoch = Epoch(epoch as u32);
         let number = session.ticket_number;
         let place = view.doc(DOC_PLACE).and_then(|doc| decode::<PlaceRecord>(doc));
-        session.last = place.map(|p| LastPlace {
+        // A journey since then is where the player is now; what was saved before it doesn't count.
+        let placed = placement(&view).filter(|placed| place.is_none_or(|p| placed.tick > p.tick));
+        let last = place.filter(|_| placed.is_none()).map(|p| LastPlace {
             island: p.island,
             place: Place { x: p.x, y: p.y },
             heading: p.heading,
             tick: p.tick,
             saved: true,
         });
+        let arrived = placed.and_then(|placed| {
+            let (island, tick) = (placed.island, placed.tick);
+            Some(LastPlace { island, place: placed.place?, heading: 0, tick, saved: false })
+        });
+        session.last = last.or(arrived);
         let record = SessionRecord {
             source: self.config.source,
             epoch: session.epoch,
@@ -126,7 +140,7 @@ impl NodeCore {
         let Some(session) = self.sessions.get_mut(conn).filter(|s| s.is_taking(entry)) else { return };
         let player = entry.0;
         match answer {
-            StoreAnswer::Committed(CommitOutcome::Done { .. }) => {
+            StoreAnswer::Committed(CommitOutcome::Done { token, previous, .. }) => {
                 session.stage = Stage::Waiting;
                 let (epoch, at, saved) = (session.epoch, session.island, session.last);
                 if let Some(seen) = self.seen_before(player, epoch, at, saved.map(|last| last.tick)) {
@@ -144,6 +158,8 @@ impl NodeCore {
                     self.end(other, Some(RejectCode::Replaced));
                 }
                 self.sessions.set_player(player, conn);
+                self.note_commit(Partition::Player(player), previous, token, Change::default());
+                self.follow_player(player);
                 self.sessions.waiting.push_back(conn);
             }
             StoreAnswer::Committed(CommitOutcome::Refused(Refusal::EpochMismatch { name, .. }))
@@ -228,11 +244,12 @@ impl NodeCore {
         session.heading = heading;
         session.saved = Saved::new(is_saved.then_some(place), self.now_ms);
         session.interest = Interest::at(place);
+        let docs = session.docs.is_some();
         session.credit_ms = self.now_ms;
         // Who waited to be let in had nothing to say; its silence counts from now on.
         session.heard_ms = self.now_ms;
         self.sessions.inside += 1;
-        if island.view(Some(Interest::at(place)), None) {
+        if island.view(Some(Interest::at(place)), None, docs) {
             self.peers.wants_changed = true;
         }
         self.counters.entered += 1;
@@ -254,7 +271,7 @@ impl NodeCore {
         let welcome = Welcome {
             protocol: session.protocol,
             level: WIRE_LEVEL,
-            features: if session.land { vec![FEATURE_LAND.to_owned()] } else { Vec::new() },
+            features: features(session),
             node: self.config.node.0,
             player: session.player.0,
             epoch: session.epoch.0,
@@ -280,8 +297,9 @@ impl NodeCore {
         let inside = self.sessions.get(conn).filter(|s| s.stage == Stage::Inside);
         let Some(session) = inside.filter(|s| (s.player, s.ticket_number) == entry) else { return };
         if view.epoch(EPOCH_SESSION) > u64::from(session.epoch.0) {
-            self.end(conn, Some(RejectCode::Replaced));
+            return self.end(conn, Some(RejectCode::Replaced));
         }
+        self.compare_partition(Partition::Player(entry.0), &view);
     }
 
     /// Ends the own session of `player` if it is older than `epoch`: somebody else took it.
@@ -291,6 +309,21 @@ impl NodeCore {
             self.end(conn, Some(RejectCode::Replaced));
         }
     }
+}
+
+/// Where a journey took a player.
+fn placement(view: &PartitionView) -> Option<PlacementRecord> {
+    let name = DocName::Placement;
+    match Doc::unpack(name, view.doc(&name.to_string())?) {
+        Ok(Doc::Placement(placement)) => Some(placement),
+        _ => None,
+    }
+}
+
+/// Features that are on for a session.
+fn features(session: &Session) -> Vec<String> {
+    let on = [(session.land, FEATURE_LAND), (session.docs.is_some(), FEATURE_DOCS)];
+    on.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.to_owned()).collect()
 }
 
 /// Somewhere in the landing chunk, at least two metres from its border.

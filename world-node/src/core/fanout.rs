@@ -48,6 +48,7 @@ impl NodeCore {
             for conn in (first.min(conns)..conns).chain(0..first.min(conns)) {
                 let had = join_bytes;
                 self.serve_client(ConnId(conn), clients, &mut join_bytes, &mut parts);
+                self.serve_docs(ConnId(conn), clients, &mut join_bytes);
                 if had > 0 && join_bytes == 0 {
                     self.sessions.first_served = conn + 1;
                 }

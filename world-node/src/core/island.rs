@@ -3,6 +3,7 @@
 
 use super::claims::Claim;
 use super::creatures::Creature;
+use crate::rules::ChunkLand;
 use bytes::Bytes;
 use chunk_sync::blocks::StreamId;
 use chunk_sync::ids::{IslandId, Source};
@@ -32,6 +33,17 @@ pub(super) struct Chunk {
     /// What came and what was published since the last fan-out, in order.
     pub blocks: Vec<(StreamId, Bytes)>,
     pub claim: Claim,
+    /// Clients of this node that see its documents.
+    pub docs_viewers: u32,
+    /// Its documents are kept current.
+    pub followed: bool,
+    /// Frames of what changed in its documents since the last fan-out.
+    pub docs_news: Vec<Bytes>,
+    /// More changed than can be said so: everybody gets all of them.
+    pub docs_void: bool,
+    /// Frames of all of them, while nothing changes.
+    pub docs_whole: Option<Vec<Bytes>>,
+    land: Option<Box<ChunkLand>>,
     pub creatures: [Creature; CREATURES_PER_CHUNK],
     tiles: Option<Box<ChunkTiles>>,
 }
@@ -50,6 +62,12 @@ impl Chunk {
             taken: 0,
             blocks: Vec::new(),
             claim: Claim::default(),
+            docs_viewers: 0,
+            followed: false,
+            docs_news: Vec::new(),
+            docs_void: false,
+            docs_whole: None,
+            land: None,
             creatures: std::array::from_fn(|nth| Creature::born(island, index, nth)),
             tiles: None,
         }
@@ -112,6 +130,8 @@ pub(super) struct Island {
     bundled: Vec<usize>,
     /// Chunks that clients of this node look at.
     pub viewed: Vec<bool>,
+    /// Documents of some chunk changed since the last fan-out.
+    pub docs_changed: bool,
 }
 
 impl Island {
@@ -123,6 +143,7 @@ impl Island {
             bundles: vec![None; ISLAND_CHUNKS],
             bundled: Vec::new(),
             viewed: vec![false; ISLAND_CHUNKS],
+            docs_changed: false,
         }
     }
 
@@ -130,6 +151,13 @@ impl Island {
     pub(super) fn tiles(&mut self, index: usize) -> &ChunkTiles {
         let chunk = &mut self.chunks[index];
         chunk.tiles.get_or_insert_with(|| Box::new(self.terrain.chunk_tiles(chunk.pos)))
+    }
+
+    /// The land of a chunk as the rules see it, generated once.
+    pub(super) fn land(&mut self, index: usize, seed: u64) -> &ChunkLand {
+        let (id, terrain, chunk) = (self.id, &self.terrain, &mut self.chunks[index]);
+        let pos = chunk.pos;
+        chunk.land.get_or_insert_with(|| Box::new(ChunkLand::generate(seed, id, pos, terrain)))
     }
 
     /// The tile under a place; off the island it is water.
@@ -140,8 +168,8 @@ impl Island {
         }
     }
 
-    /// Counts a view in or out. Returns whether any chunk's audience changed.
-    pub(super) fn view(&mut self, now: Option<Interest>, before: Option<Interest>) -> bool {
+    /// Counts a view in or out, with its documents or without. Returns whether any chunk's audience changed.
+    pub(super) fn view(&mut self, now: Option<Interest>, before: Option<Interest>, docs: bool) -> bool {
         let mut changed = false;
         let gone = Interest { centre: ChunkPos::new(i16::MIN / 2, i16::MIN / 2) };
         for change in now.unwrap_or(gone).diff(before) {
@@ -154,6 +182,10 @@ impl Island {
             let Some(index) = pos.index() else { continue };
             let chunk = &mut self.chunks[index];
             let before_mask = chunk.local();
+            if docs {
+                let (seen, saw) = (rate.is_some(), before.is_some_and(|b| b.rate(pos).is_some()));
+                chunk.docs_viewers = chunk.docs_viewers + u32::from(seen) - u32::from(saw);
+            }
             if let Some(rate) = rate {
                 chunk.viewers[rate as usize] += 1;
             }
@@ -210,8 +242,11 @@ impl Island {
         for index in self.bundled.drain(..) {
             self.bundles[index] = None;
         }
+        self.docs_changed = false;
         for chunk in &mut self.chunks {
             chunk.blocks.clear();
+            chunk.docs_news.clear();
+            chunk.docs_void = false;
         }
     }
 

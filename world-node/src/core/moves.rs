@@ -73,8 +73,9 @@ impl NodeCore {
             };
             let view = session.interest.follow(session.place);
             if view != session.interest {
+                let docs = session.docs.as_mut().map(|told| told.complete = false).is_some();
                 let before = std::mem::replace(&mut session.interest, view);
-                let changed = self.islands[session.island].view(Some(view), Some(before));
+                let changed = self.islands[session.island].view(Some(view), Some(before), docs);
                 self.peers.wants_changed |= changed;
             }
         }

@@ -3,12 +3,13 @@
 use super::NodeCore;
 use super::island::Chunk;
 use super::ports::Standing;
+use crate::rules::Partition;
 use bytes::Bytes;
 use chunk_sync::blocks::{EntityKind, StreamId, split_block};
 use chunk_sync::ids::{EntityId, Epoch, IslandId, PlayerId, Source};
 use chunk_sync::limits::*;
 use chunk_sync::mesh_wire::{
-    ClaimNotice, CreatureState, Direct, Heartbeat, Newest, Topic, Want, decode, encode,
+    ChunkCommit, ClaimNotice, CreatureState, Direct, Heartbeat, Newest, Topic, Want, decode, encode,
 };
 use chunk_sync::place::ChunkPos;
 use chunk_sync::ports::MeshCommand;
@@ -258,6 +259,9 @@ impl NodeCore {
         body: &Bytes,
         now: Tick,
     ) -> Option<Word> {
+        if stream == StreamId::Roster && ChunkCommit::is_one(body) {
+            return self.hear_commit(Partition::Chunk(island, pos), body).map(|()| Word::Undated);
+        }
         let (block, rest) = split_block(body).ok()?;
         let header = block.header;
         if !rest.is_empty() || (header.source, header.chunk, header.stream) != (peer, pos, stream) {
@@ -383,6 +387,7 @@ impl NodeCore {
                 let (island, index) = (self.island_at(island)?, chunk.index()?);
                 self.peers.news.push((peer, News::Released(island, index, entity, epoch, state)));
             }
+            Direct::Changed { from, player, commit } => self.hear_changed(from, peer, player, commit)?,
             _ => return None,
         }
         Some(Word::Undated)

@@ -47,24 +47,27 @@ pub enum Phase {
     Moves = 1,
     /// Steps of own creatures.
     Creatures = 2,
+    /// Acts and transfers go on.
+    Acts = 3,
     /// Waiting players are let in.
-    Admission = 3,
+    Admission = 4,
     /// Streams are encoded.
-    Publish = 4,
+    Publish = 5,
     /// Views follow; wants and subscriptions with them.
-    Interest = 5,
+    Interest = 6,
     /// Heartbeat and census.
-    Census = 6,
+    Census = 7,
     /// Clients are written to.
-    FanOut = 7,
+    FanOut = 8,
 }
 
 impl Phase {
     /// All phases.
-    pub const ALL: [Phase; 8] = [
+    pub const ALL: [Phase; 9] = [
         Phase::Store,
         Phase::Moves,
         Phase::Creatures,
+        Phase::Acts,
         Phase::Admission,
         Phase::Publish,
         Phase::Interest,
@@ -74,7 +77,7 @@ impl Phase {
 
     /// The label in metrics.
     pub fn label(self) -> &'static str {
-        ["store", "moves", "creatures", "admission", "publish", "interest", "census", "fan_out"]
+        ["store", "moves", "creatures", "acts", "admission", "publish", "interest", "census", "fan_out"]
             [self as usize]
     }
 }

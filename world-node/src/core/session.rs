@@ -2,6 +2,7 @@
 
 use super::NodeCore;
 use super::checkpoints::{LastPlace, Saved};
+use super::docs::DocsTold;
 use super::island::Island;
 use chunk_sync::ids::{ConnId, Epoch, PlayerId};
 use chunk_sync::interest::Interest;
@@ -28,6 +29,14 @@ pub(super) enum Stage {
     Gone,
 }
 
+/// What a client's `Hello` asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wants {
+    pub protocol: u16,
+    pub land: bool,
+    pub docs: bool,
+}
+
 /// One session.
 pub(super) struct Session {
     pub stage: Stage,
@@ -36,6 +45,10 @@ pub(super) struct Session {
     pub ticket_number: u64,
     pub epoch: Epoch,
     pub land: bool,
+    /// What it was told of documents, if it wants them.
+    pub docs: Option<DocsTold>,
+    /// Number of its last act in this session.
+    pub last_act: u32,
     pub protocol: u16,
     pub retries: u8,
     /// Number of the island in `NodeCore::islands`.
@@ -72,15 +85,17 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(ticket: Ticket, island: usize, land: bool, protocol: u16, now_ms: u64) -> Self {
+    pub(super) fn new(ticket: Ticket, island: usize, wants: Wants, now_ms: u64) -> Self {
         Self {
             stage: Stage::Taking,
             player: ticket.player,
             name: ticket.name.into(),
             ticket_number: ticket.number,
             epoch: Epoch(0),
-            land,
-            protocol,
+            land: wants.land,
+            docs: wants.docs.then(DocsTold::default),
+            last_act: 0,
+            protocol: wants.protocol,
             retries: 0,
             island,
             place: Place::default(),
@@ -269,6 +284,7 @@ impl NodeCore {
                 self.step(conn, step);
                 Ok(())
             }
+            (kind::ACT, Stage::Inside) => self.take_act(conn, body),
             (kind::PING, _) if body.len() <= 8 => {
                 self.sessions.mail(conn, chunk_sync::wire::frame(kind::PONG, body));
                 Ok(())
@@ -277,7 +293,7 @@ impl NodeCore {
                 self.end(conn, None);
                 Ok(())
             }
-            (kind::MOVE | kind::HELLO, _) => Err(RejectCode::Unexpected),
+            (kind::MOVE | kind::ACT | kind::HELLO, _) => Err(RejectCode::Unexpected),
             _ => Err(RejectCode::Malformed),
         }
     }
@@ -316,14 +332,19 @@ impl NodeCore {
         let before = std::mem::replace(&mut session.stage, Stage::Gone);
         let (player, island, at, slot, view) =
             (session.player, session.island, session.chunk, session.slot, session.interest);
+        let (epoch, docs) = (session.epoch, session.docs.is_some());
         self.sessions.clear_player(player, conn);
+        self.executor.end_session(player, epoch);
+        if self.sessions.of_player(player).is_none() {
+            self.unfollow_player(player);
+        }
         if before == Stage::Inside {
             self.commit_place(conn, Durability::Persisted);
             self.sessions.inside -= 1;
             let chunk = &mut self.islands[island].chunks[at];
             chunk.own.leave(slot, self.now);
             chunk.players -= 1;
-            if self.islands[island].view(None, Some(view)) {
+            if self.islands[island].view(None, Some(view), docs) {
                 self.peers.wants_changed = true;
             }
         }

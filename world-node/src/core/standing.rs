@@ -5,8 +5,8 @@ use super::island::Island;
 use super::ports::Standing;
 use super::session::Stage;
 use super::store::Ask;
-use chunk_sync::ids::{ConnId, NodeId, PlayerId, Source};
-use chunk_sync::limits::{NODE_LEASE_MS, NODE_RENEW_MS, TICK_MS};
+use chunk_sync::ids::{ConnId, IslandId, NodeId, PlayerId, Source};
+use chunk_sync::limits::{ACT_WAIT_MS, NODE_LEASE_MS, NODE_RENEW_MS, TICK_MS};
 use chunk_sync::records::*;
 use chunk_sync::store::{
     CommitOutcome, EpochStep, Lease, LeaseStep, PartitionKey, PartitionView, Refusal, StoreAnswer,
@@ -54,10 +54,14 @@ pub(super) struct Register {
     renew_ms: u64,
     registry_ms: u64,
     plan_number: u64,
+    /// Islands of the plan, whoever serves them.
+    islands: Vec<IslandId>,
     /// Alive nodes, this one included.
     alive: Vec<(NodeId, Source)>,
     /// When the newest registry that was read was asked for.
     pub asked_ms: u64,
+    /// The store's clock at the last grant of the lease, and the world's when that was heard.
+    lease: Option<(u64, u64)>,
     /// Sessions that are still to be looked up in this round, how many of them a tick, and when the next one begins.
     recheck: Vec<(ConnId, PlayerId, u64)>,
     recheck_share: usize,
@@ -68,6 +72,18 @@ impl Register {
     /// Registry and plan are read at the next step.
     pub(super) fn read_now(&mut self) {
         self.registry_ms = 0;
+    }
+
+    /// Until when, by the store's clock, a commit for a player may be done that is sent now.
+    pub(super) fn act_deadline_ms(&self, now_ms: u64) -> Option<u64> {
+        let (store_ms, heard_ms) = self.lease?;
+        let store_now_ms = store_ms + now_ms.saturating_sub(heard_ms);
+        Some((store_now_ms + ACT_WAIT_MS).min(store_ms + NODE_LEASE_MS))
+    }
+
+    /// Whether there is such an island.
+    pub(super) fn is_open(&self, island: IslandId) -> bool {
+        self.islands.contains(&island)
     }
 
     /// Whether the registry names this incarnation as alive.
@@ -193,6 +209,13 @@ impl NodeCore {
             StoreAnswer::Committed(CommitOutcome::Refused(_)) => Some(false),
             _ => None,
         };
+        if let (
+            RegisterAsk::Register | RegisterAsk::Renew | RegisterAsk::Revalidate(_),
+            StoreAnswer::Committed(CommitOutcome::Done { store_ms, .. }),
+        ) = (ask, &answer)
+        {
+            self.register.lease = Some((*store_ms, self.now_ms));
+        }
         match (ask, outcome, answer) {
             (RegisterAsk::Register, Some(true), _) => self.serve(),
             // The first try was done, only its answer was lost.
@@ -295,11 +318,16 @@ impl NodeCore {
         });
     }
 
+    /// Whether no node that is alive began before this one: what one node does for all is this one's to do.
+    pub fn is_oldest(&self) -> bool {
+        let oldest = self.register.alive.iter().map(|(_, source)| *source).min();
+        self.standing == Standing::Serving && oldest == Some(self.config.source)
+    }
+
     /// Leases of incarnations that are no longer listed and ended long ago are cleared away, one a reading, by the
     /// oldest node.
     fn sweep_leases(&mut self, view: &PartitionView) {
-        let oldest = self.register.alive.iter().map(|(_, source)| *source).min();
-        if self.standing != Standing::Serving || oldest != Some(self.config.source) {
+        if !self.is_oldest() {
             return;
         }
         let over = |lease: &Lease| lease.until_ms + SWEEP_AFTER_MS < view.store_ms;
@@ -322,6 +350,7 @@ impl NodeCore {
             return;
         }
         self.register.plan_number = plan.number;
+        self.register.islands = plan.islands.iter().map(|island| island.island).collect();
         let (before, me) = (self.islands.len(), self.config.node);
         for island in plan.islands.iter().filter(|i| i.nodes.contains(&me)) {
             if self.island_at(island.island).is_none() {

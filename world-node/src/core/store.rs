@@ -23,6 +23,8 @@ pub(super) enum Ask {
     LoadClaims(usize, usize),
     /// The commit that changes it.
     CommitClaims(usize, usize),
+    /// One of the executor's.
+    Executor(crate::executor::Ask),
     /// A player's checkpoint.
     SavePlace(Checkpoint),
 }
@@ -40,7 +42,7 @@ impl Store {
         Self { minter, next: 0, pending: BTreeMap::new(), out: Vec::new() }
     }
 
-    fn send(&mut self, ask: Ask, op: StoreOp) {
+    pub(super) fn send(&mut self, ask: Ask, op: StoreOp) {
         self.next += 1;
         self.pending.insert(RequestId(self.next), ask);
         self.out.push((RequestId(self.next), op));
@@ -50,10 +52,15 @@ impl Store {
         self.send(ask, StoreOp::Load { partition });
     }
 
+    /// A fresh token.
+    pub(super) fn token(&mut self) -> Token {
+        // 2³² tokens last a start for years; past them the node could not write any more, so it must not wrap.
+        Token(self.minter.mint().expect("a start commits less than 2^32 times"))
+    }
+
     /// Sends the commit that `build` makes for a fresh token.
     pub(super) fn commit(&mut self, ask: Ask, partition: PartitionKey, build: impl FnOnce(Commit) -> Commit) {
-        // 2³² tokens last a start for years; past them the node could not write any more, so it must not wrap.
-        let token = Token(self.minter.mint().expect("a start commits less than 2^32 times"));
+        let token = self.token();
         self.send(ask, StoreOp::Commit(build(Commit::new(partition, token))));
     }
 }
@@ -76,6 +83,7 @@ impl NodeCore {
             Ask::CheckSession(conn, player, ticket) => self.session_checked(conn, (player, ticket), answer),
             Ask::LoadClaims(island, chunk) => self.claims_loaded(island, chunk, answer),
             Ask::CommitClaims(island, chunk) => self.claims_committed(island, chunk, answer),
+            Ask::Executor(ask) => self.executor_answered(ask, answer),
             Ask::SavePlace(checkpoint) => self.place_saved(checkpoint, answer),
         }
     }

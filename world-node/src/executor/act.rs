@@ -518,7 +518,7 @@ impl Executor {
             Refusal::ActForgotten { .. } if act.again => Turn::End(Verdict::Over),
             Refusal::ActForgotten { .. } => host(RejectCode::ActForgotten),
             Refusal::ActsFull => host(RejectCode::TooManyActs),
-            Refusal::PartitionFull | Refusal::IndexFull { .. } => {
+            Refusal::PartitionFull | Refusal::IndexFull { .. } | Refusal::LedgerFull => {
                 self.refuse(act, Why::Host(RejectCode::NoRoom), port)
             }
             Refusal::LeaseHeld { .. }

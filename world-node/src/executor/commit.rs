@@ -138,8 +138,7 @@ pub(super) fn commit_of(set: &CommitSet, replica: &Replica, token: Token) -> Com
 
 /// Adds what the ledger is told.
 pub(super) fn with_ledger(commit: Commit, record: &LedgerRecord) -> Commit {
-    let _ = record;
-    commit
+    commit.ledger(encode(record))
 }
 
 /// Index entries follow the documents that they are about.

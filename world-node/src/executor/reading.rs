@@ -5,7 +5,7 @@ use super::limits::{COMPARE_EVERY_MS, COMPARES_PER_TICK_MAX, GAP_WAIT_MS, LOOSE_
 use super::replica::{Replica, Step, Taken};
 use super::{Ask, Executor, Key, Port, key_of};
 use crate::rules::Partition;
-use chunk_sync::store::{LoggedCommit, Name, StoreAnswer, StoreFault, StoreOp, Tail};
+use chunk_sync::store::{LoggedCommit, Name, StoreAnswer, StoreFault, StoreOp, Tail, Token};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
@@ -154,6 +154,16 @@ impl Executor {
         let followed = self.replicas.get(&partition).is_some_and(|replica| replica.followed);
         if followed && !changed.is_empty() {
             self.changed.entry(partition).or_default().extend(changed);
+        }
+    }
+
+    /// The store said just now that a partition's token is this: one that is followed here and has another is read.
+    pub fn compare_with(&mut self, partition: Partition, token: Token, port: &mut dyn Port) {
+        let newer = self.next_reading();
+        let Some(replica) = self.replicas.get_mut(&partition) else { return };
+        if replica.followed && replica.is_loaded() && replica.asked.is_none() && !replica.has_seen(token) {
+            replica.wanted = replica.wanted.max(newer);
+            self.read(partition, port);
         }
     }
 

@@ -82,6 +82,11 @@ impl Replica {
         self.token
     }
 
+    /// Whether it is at this token, or past it.
+    pub(super) fn has_seen(&self, token: Token) -> bool {
+        token == self.token || self.is_known(token)
+    }
+
     /// A document.
     pub(super) fn doc(&self, name: &str) -> Option<&Document> {
         self.docs.get(name)

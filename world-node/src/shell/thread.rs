@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use super::NodeEnd;
 use super::sockets::{Received, Sockets};
 use super::stats::{SharedStats, TickTimes, own_thread_cpu_s};
+use super::sweep::Sweep;
 use crate::core::NodeCore;
 use crate::core::ports::Standing;
 use crate::limits::{
@@ -40,12 +41,14 @@ pub(super) struct Parts {
     pub(super) stop: Arc<AtomicBool>,
     pub(super) stats: Arc<SharedStats>,
     pub(super) standing: watch::Sender<Standing>,
+    pub(super) sweep: Sweep,
 }
 
 /// The thread's state.
 pub(super) struct NodeThread {
     parts: Parts,
     answers: Answers,
+    masters: watch::Receiver<u64>,
     times: TickTimes,
     /// Reused from tick to tick.
     frames: Vec<MeshFrame>,
@@ -66,6 +69,7 @@ impl NodeThread {
     pub(super) fn new(parts: Parts) -> Self {
         let (sender, receiver) = bounded(STORE_IN_FLIGHT_MAX);
         Self {
+            masters: parts.store.master_changes(),
             parts,
             answers: Answers { sender, receiver, in_flight: 0 },
             times: TickTimes::new(),
@@ -113,7 +117,7 @@ impl NodeThread {
         self.take_connections(now_ms);
         self.read_clients(now_ms)?;
         self.read_mesh(now_ms);
-        self.read_answers(now_ms);
+        self.read_store(now_ms);
         let taken_in = Instant::now();
         self.parts.sockets.begin_phases();
         self.parts.core.step_world(now_ms, &mut self.parts.sockets);
@@ -174,7 +178,16 @@ impl NodeThread {
         }
     }
 
-    fn read_answers(&mut self, now_ms: u64) {
+    /// Answers, news of other masters, and transfers that a sweep found.
+    fn read_store(&mut self, now_ms: u64) {
+        if self.masters.has_changed().unwrap_or(false) {
+            self.masters.mark_unchanged();
+            self.parts.core.handle_store_changed();
+        }
+        self.parts.sweep.on.store(self.parts.core.is_oldest(), Relaxed);
+        while let Ok(found) = self.parts.sweep.found.try_recv() {
+            self.parts.core.handle_unfinished(&[found]);
+        }
         while let Ok((id, answer)) = self.answers.receiver.try_recv() {
             self.answers.in_flight -= 1;
             self.parts.core.handle_answer(id, answer, now_ms);

@@ -1,14 +1,15 @@
 //! Measures the stores: commits per second, latency and CPU per commit, with 1, 16 and 64 in flight.
 //!
-//! `cargo run --release -p chunk-sync-io --example store_bench -- [SECONDS] [embedded|redis|URL…]` prints a table.
+//! `cargo run --release -p chunk-sync-io --example store_bench -- [SECONDS] [embedded|redis|growth|URL…]` prints a table.
 //! `redis` starts a redis-server of its own that answers from its disk, one with a replica that is waited for too,
-//! and one that keeps nothing; an URL measures
-//! the store that it names, which gets keys of players. Beside them stand the bare floors of this machine: raw
+//! and one that keeps nothing; `growth` prints another table instead: what a change of a chunk writes and how long it
+//! takes to load, from 10 to 10,000 structures; an URL measures the store that it names, which gets keys of players. Beside them stand the bare floors of this machine: raw
 //! fsyncs of a file, and raw calls of a script. Nothing here is used by the store itself.
 
 #![allow(clippy::print_stdout, reason = "a table on the terminal is what it is for")]
 
 mod floor;
+mod growth;
 mod process;
 
 use std::error::Error;
@@ -27,6 +28,8 @@ const PLAYERS: u64 = 4096;
 /// A document of an inventory's size.
 const DOCUMENT_BYTES: usize = 300;
 const EVENT_BYTES: usize = 60;
+/// A ledger entry that says who did what to which thing.
+const LEDGER_BYTES: usize = 120;
 
 const DISK: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 const MEMORY: [&str; 4] = ["--appendonly", "no", "--appendfsync", "no"];
@@ -40,13 +43,18 @@ struct Kind {
     durability: Durability,
     index: bool,
     act: bool,
+    ledger: bool,
 }
 
-const KINDS: [Kind; 4] = [
-    Kind { name: "document", durability: Durability::Persisted, index: false, act: false },
-    Kind { name: "document, index entry", durability: Durability::Persisted, index: true, act: false },
-    Kind { name: "document, index, act", durability: Durability::Persisted, index: true, act: true },
-    Kind { name: "document, accepted", durability: Durability::Accepted, index: false, act: false },
+const PLAIN: Kind =
+    Kind { name: "document", durability: Durability::Persisted, index: false, act: false, ledger: false };
+const KINDS: [Kind; 6] = [
+    PLAIN,
+    Kind { name: "document, index entry", index: true, ..PLAIN },
+    Kind { name: "document, ledger entry", ledger: true, ..PLAIN },
+    Kind { name: "document, index, act", index: true, act: true, ..PLAIN },
+    Kind { name: "the same, ledger entry", index: true, act: true, ledger: true, ..PLAIN },
+    Kind { name: "document, accepted", durability: Durability::Accepted, ..PLAIN },
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -91,6 +99,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let url = format!("redis://127.0.0.1:{port}/0?replicas=1").parse()?;
                 runtime.block_on(measure("redis, disk and replica", &url, Some(&master), true, run_for))?;
             }
+            "growth" => runtime.block_on(growth::measure())?,
             url => runtime.block_on(measure(url, &url.parse()?, None, true, run_for))?,
         }
     }
@@ -192,6 +201,9 @@ async fn commits(
             .durability(kind.durability);
         if kind.index {
             commit = commit.index_put("players", format!("{player:016x}"), "somewhere");
+        }
+        if kind.ledger {
+            commit = commit.ledger(vec![3; LEDGER_BYTES]);
         }
         if kind.act {
             let id = u64::from(run) << 32 | at;

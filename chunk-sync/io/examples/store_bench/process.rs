@@ -1,4 +1,4 @@
-//! CPU of this process and of a redis-server of its own.
+//! CPU and written bytes of this process and of a redis-server of its own.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader};
@@ -24,6 +24,13 @@ impl OwnCpu {
     pub(crate) fn micros_since(&self) -> u64 {
         Self::now().micros.saturating_sub(self.micros)
     }
+}
+
+/// Bytes that this process has handed to the system to write, as `/proc/self/io` has it.
+pub(crate) fn own_written_bytes() -> Result<u64, Box<dyn Error>> {
+    let io = std::fs::read_to_string("/proc/self/io")?;
+    let written = io.lines().find_map(|line| line.strip_prefix("wchar: "));
+    Ok(written.ok_or("no wchar")?.parse()?)
 }
 
 /// A redis-server in a folder of its own; ends with this value.
@@ -57,6 +64,15 @@ impl RedisProcess {
     pub(crate) fn url(&self, disk: bool) -> String {
         let query = if disk { "" } else { "?durability=accepted" };
         format!("redis://127.0.0.1:{}/0{query}", self.port)
+    }
+
+    /// A number in what the server says of itself.
+    pub(crate) async fn info(&self, field: &str) -> Result<u64, Box<dyn Error>> {
+        let client = redis::Client::open(self.url(true))?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        let info: String = redis::cmd("INFO").query_async(&mut connection).await?;
+        let value = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        Ok(value.ok_or("no such field")?.parse()?)
     }
 
     /// User and system time of the server in µs, as `/proc/PID/stat` has it (in ticks of 10 ms).

@@ -8,16 +8,21 @@
 mod clock;
 mod engine;
 mod file;
+mod ledger;
 mod partition;
 mod rows;
 mod shelf;
+mod whole;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use chunk_sync::store::{IndexCursor, IndexPage, Name, StoreAnswer, StoreFault, StoreOp};
+use chunk_sync::store::{
+    IndexCursor, IndexPage, LedgerCursor, LedgerPage, Name, PartitionCursor, PartitionsPage, RestoreError,
+    StoreAnswer, StoreFault, StoreOp,
+};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use self::engine::Engine;
@@ -26,8 +31,16 @@ use super::limits::{BATCH_OPS_MAX, IN_FLIGHT_UNITS_MAX};
 use super::masters::Masters;
 use super::{OpenError, StoreOptions};
 
-/// One operation on its way to the thread; its room is free again once it was answered.
-struct Request {
+pub(super) use self::whole::Change;
+
+/// What is on its way to the thread.
+enum Request {
+    Call(Call),
+    Change(Change, oneshot::Sender<Result<(), RestoreError>>),
+}
+
+/// One operation; its room is free again once it was answered.
+struct Call {
     op: StoreOp,
     answer: Option<oneshot::Sender<StoreAnswer>>,
     _room: OwnedSemaphorePermit,
@@ -73,12 +86,46 @@ impl Embedded {
     /// Does one operation. Dropped before its answer, the operation is done or not.
     pub(super) async fn call(&self, op: StoreOp, room: OwnedSemaphorePermit) -> StoreAnswer {
         let (answer, when_answered) = oneshot::channel();
-        let request = Request { op, answer: Some(answer), _room: room };
-        let sent = self.queue.as_ref().is_some_and(|queue| queue.try_send(request).is_ok());
-        if !sent {
+        if !self.send(Request::Call(Call { op, answer: Some(answer), _room: room })) {
             return StoreAnswer::Failed(StoreFault::Away);
         }
         when_answered.await.unwrap_or(StoreAnswer::Failed(StoreFault::TimedOut))
+    }
+
+    /// Makes a change of ops tools, between two batches. Dropped before its answer, it is made or not.
+    pub(super) async fn change(&self, change: Change) -> Result<(), RestoreError> {
+        let (answer, when_answered) = oneshot::channel();
+        if !self.send(Request::Change(change, answer)) {
+            return Err(StoreFault::Away.into());
+        }
+        when_answered.await.unwrap_or(Err(StoreFault::TimedOut.into()))
+    }
+
+    fn send(&self, request: Request) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.try_send(request).is_ok())
+    }
+
+    /// Reads a page of the ledger beside the store's thread, from what was on disk last.
+    pub(super) async fn ledger_page(
+        &self,
+        after: Option<LedgerCursor>,
+        entries_max: usize,
+    ) -> Result<LedgerPage, StoreFault> {
+        self.read(move |shelf| shelf.ledger_page(after, entries_max)).await
+    }
+
+    /// Reads a page of whole partitions.
+    pub(super) async fn partitions_page(
+        &self,
+        after: Option<PartitionCursor>,
+        partitions_max: usize,
+    ) -> Result<PartitionsPage, StoreFault> {
+        self.read(move |shelf| shelf.partitions_page(after.as_ref(), partitions_max)).await
+    }
+
+    /// Lists the indexes that have entries.
+    pub(super) async fn index_names(&self) -> Result<Vec<Name>, StoreFault> {
+        self.read(Shelf::index_names).await
     }
 
     /// Reads a page of an index beside the store's thread, from what was on disk last.
@@ -88,16 +135,21 @@ impl Embedded {
         after: Option<IndexCursor>,
         entries_max: usize,
     ) -> Result<IndexPage, StoreFault> {
-        let shelf = Arc::clone(&self.shelf);
-        let read = tokio::task::spawn_blocking(move || shelf.index_page(&index, after.as_ref(), entries_max));
-        read.await.unwrap_or(Err(StoreFault::Away))
+        self.read(move |shelf| shelf.index_page(&index, after.as_ref(), entries_max)).await
     }
 
     /// Counts the entries of an index.
     pub(super) async fn index_entries(&self, index: Name) -> Result<u64, StoreFault> {
+        self.read(move |shelf| shelf.index_entries(&index)).await
+    }
+
+    /// Reads the file on a thread that may wait for the disk.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Shelf) -> Result<T, StoreFault> + Send + 'static,
+    ) -> Result<T, StoreFault> {
         let shelf = Arc::clone(&self.shelf);
-        let read = tokio::task::spawn_blocking(move || shelf.index_entries(&index));
-        read.await.unwrap_or(Err(StoreFault::Away))
+        tokio::task::spawn_blocking(move || read(&shelf)).await.unwrap_or(Err(StoreFault::Away))
     }
 }
 
@@ -113,28 +165,43 @@ impl Drop for Embedded {
     }
 }
 
-/// The thread: everything that waits is one batch.
+/// The thread: everything that waits is one batch; a change of ops tools ends it and comes after it.
 fn serve(mut engine: Engine, requests: &Receiver<Request>) {
     let mut batch = Vec::new();
     while let Ok(first) = requests.recv() {
-        batch.push(first);
-        while batch.len() < BATCH_OPS_MAX {
-            let Ok(next) = requests.try_recv() else { break };
-            batch.push(next);
+        let mut next = Some(first);
+        let mut change = None;
+        while let Some(request) = next.take() {
+            match request {
+                Request::Call(call) => batch.push(call),
+                Request::Change(asked, answer) => change = Some((asked, answer)),
+            }
+            if change.is_none() && batch.len() < BATCH_OPS_MAX {
+                next = requests.try_recv().ok();
+            }
         }
         // Whoever gave up waiting was told that the outcome is unknown: not doing it is one.
-        batch.retain(|request| request.answer.as_ref().is_some_and(|answer| !answer.is_closed()));
-        let mut listening: Vec<_> = batch.iter_mut().map(|request| request.answer.take()).collect();
-        let answers = engine.run(batch.iter().map(|request| &request.op), |at, answer| {
-            if let Some(listening) = listening[at].take() {
-                let _ = listening.send(answer.clone());
-            }
-        });
-        for (listening, answer) in listening.into_iter().zip(answers) {
-            if let Some(listening) = listening {
-                let _ = listening.send(answer);
-            }
+        batch.retain(|call| call.answer.as_ref().is_some_and(|answer| !answer.is_closed()));
+        if !batch.is_empty() {
+            run(&mut engine, &mut batch);
         }
-        batch.clear();
+        if let Some((change, answer)) = change.filter(|(_, answer)| !answer.is_closed()) {
+            let _ = answer.send(engine.change(&change));
+        }
     }
+}
+
+fn run(engine: &mut Engine, batch: &mut Vec<Call>) {
+    let mut listening: Vec<_> = batch.iter_mut().map(|call| call.answer.take()).collect();
+    let answers = engine.run(batch.iter().map(|call| &call.op), |at, answer| {
+        if let Some(listening) = listening[at].take() {
+            let _ = listening.send(answer.clone());
+        }
+    });
+    for (listening, answer) in listening.into_iter().zip(answers) {
+        if let Some(listening) = listening {
+            let _ = listening.send(answer);
+        }
+    }
+    batch.clear();
 }

@@ -15,15 +15,26 @@ pub const RECONNECT_MS_MAX: u64 = 1_000;
 /// How long Redis may wait until replicas and disks have a group of commits. More than a second, since that is how
 /// often a server with `appendfsync everysec` writes to its disk.
 pub const CONFIRM_WAIT_MS: u64 = 1_500;
+/// How much later than that the answer may come before the connection counts as dead.
+pub const CONFIRM_GRACE_MS: u64 = 500;
+/// How long before the end of a call its wait for replicas and disks ends: the call is answered in time, and its
+/// connection is not blamed.
+pub const CONFIRM_MARGIN_MS: u64 = 100;
+/// How long a peer may be silent on the level of TCP before the connection counts as dead.
+pub const SILENCE_MS_MAX: u64 = 8_000;
 /// How often a cluster's slots are read at most.
 pub const TOPOLOGY_EVERY_MS: u64 = 200;
 /// How long an ops query may take.
 pub const OPS_WAIT_MS: u64 = 10_000;
+/// How long an ops call may take that may have to walk over all keys of a Redis.
+pub const LISTING_WAIT_MS: u64 = 120_000;
+/// How long a replica may take to answer an ops query before its master is asked.
+pub const REPLICA_WAIT_MS: u64 = 1_000;
 /// How often the embedded store tries to open its file again after the disk failed.
 pub const REOPEN_EVERY_MS: u64 = 1_000;
 
 /// Connections of one handle to each master of Redis, whatever its load; ops queries add one to a replica of each.
-pub const REDIS_CONNECTIONS_PER_MASTER: usize = 2;
+pub const REDIS_CONNECTIONS_PER_MASTER: usize = 3;
 /// Most masters of a Redis cluster.
 pub const REDIS_MASTERS_MAX: usize = 64;
 /// Most servers that a URL names.
@@ -37,17 +48,28 @@ pub const OPS_TRIES_MAX: u32 = 5;
 /// Shards that an ops query asks in one round trip.
 pub const OPS_SHARDS_TOGETHER: u16 = 256;
 
+/// Keys that a walk over all keys of a Redis looks at in one round trip.
+pub const SCAN_KEYS_TOGETHER: u32 = 1_000;
+/// Keys of partitions that a listing keeps in memory; a larger store is walked over several times.
+pub const LISTED_PARTITIONS_MAX: usize = 262_144;
+/// Whole partitions that are asked for in one round trip.
+pub const WHOLE_PARTITIONS_TOGETHER: usize = 16;
+
 /// What one operation in flight counts for at least.
 pub const IN_FLIGHT_UNIT_BYTES: usize = 8 * 1024;
 /// Operations in flight of one handle, counted in units; what is beyond fails with `Away` at once.
 pub const IN_FLIGHT_UNITS_MAX: u32 = 8 * 1024;
 /// Operations that the embedded store commits to disk together.
 pub const BATCH_OPS_MAX: usize = 512;
+/// Partitions full of actors of which the embedded store remembers how long none was idle.
+pub const FULL_PARTITIONS_KNOWN_MAX: usize = 1_024;
 /// Memory that the embedded store keeps of its file.
 pub const EMBEDDED_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 const _: () = assert!(CALL_WAIT_MS * 2 <= NODE_RENEW_MS, "a lost renewal can be sent again in time");
-const _: () = assert!(CONFIRM_WAIT_MS < CALL_WAIT_MS, "a group that waits in vain is told so");
+const _: () =
+    assert!(CONFIRM_WAIT_MS + CONFIRM_MARGIN_MS < CALL_WAIT_MS, "a group that waits in vain is told so");
+const _: () = assert!(REPLICA_WAIT_MS * 2 < OPS_WAIT_MS && OPS_WAIT_MS < LISTING_WAIT_MS);
 const _: () = assert!(RECONNECT_MS_MIN < RECONNECT_MS_MAX && RECONNECT_MS_MAX < STORE_FAILOVER_MS_MAX);
 const _: () = assert!(
     (WRITES_PER_COMMIT_MAX_BYTES + EVENTS_PER_COMMIT_MAX_BYTES) / IN_FLIGHT_UNIT_BYTES
@@ -67,7 +89,8 @@ pub(super) fn in_flight_units(op: &StoreOp) -> u32 {
                 IndexStep::Remove { key, .. } => key.len(),
             });
             let remembered = commit.act.as_ref().map_or(0, |act| act.result.len());
-            written + indexed.sum::<usize>() + remembered
+            let booked = commit.ledger.as_ref().map_or(0, Bytes::len);
+            written + indexed.sum::<usize>() + remembered + booked
         }
     };
     u32::try_from(1 + carried / IN_FLIGHT_UNIT_BYTES).unwrap_or(IN_FLIGHT_UNITS_MAX)

@@ -1,20 +1,25 @@
-//! Ops queries: pages of indexes over all shards, and their counts, for `atoll inspect` and its like.
+//! What ops tools read and write beside the hot path: pages of indexes, the ledger, whole partitions.
 //!
-//! Read on a replica where the store has one, and beside the hot path where it hasn't: what they say may be a moment
-//! old. At most [`OPS_IN_FLIGHT_MAX`] run at once for one handle, so that no tool can crowd the store.
+//! `atoll inspect` reads indexes on a replica where the store has one, so what they say may be a moment old. The drain
+//! of the ledger, export, import and the auditor ask masters. At most [`OPS_IN_FLIGHT_MAX`] calls run at once for one
+//! handle, so that no tool can crowd the store. No core has an [`OpsStore`], so none can ask.
+//!
+//! [`OPS_IN_FLIGHT_MAX`]: super::OPS_IN_FLIGHT_MAX
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chunk_sync::store::{
-    INDEX_KEY_MAX_BYTES, INDEX_PAGE_ENTRIES_MAX, IndexCursor, IndexPage, NAME_MAX_BYTES, Name, StoreError,
-    StoreFault,
+    INDEX_KEY_MAX_BYTES, INDEX_PAGE_ENTRIES_MAX, IndexCursor, IndexEntry, IndexPage, LEDGER_PAGE_ENTRIES_MAX,
+    LedgerCursor, LedgerPage, NAME_MAX_BYTES, Name, PARTITIONS_PAGE_MAX, PartitionCursor, PartitionsPage,
+    RawPartition, RestoreError, SHARD_COUNT, Shard, StoreError, StoreFault,
 };
 
-use super::limits::{OPS_TRIES_MAX, OPS_WAIT_MS, TOPOLOGY_EVERY_MS};
+use super::embedded::Change;
+use super::limits::{LISTING_WAIT_MS, OPS_TRIES_MAX, OPS_WAIT_MS, TOPOLOGY_EVERY_MS};
 use super::{Backend, Shared};
 
-/// Reads what ops tools list; clones share it.
+/// Reads what ops tools list, and writes what they restore; clones share it.
 #[derive(Clone)]
 pub struct OpsStore {
     shared: Arc<Shared>,
@@ -36,14 +41,13 @@ impl OpsStore {
         check("index name bytes", index.as_str().len(), NAME_MAX_BYTES)?;
         check("cursor bytes", after.map_or(0, |cursor| cursor.key.len()), INDEX_KEY_MAX_BYTES)?;
         let entries_max = entries_max.clamp(1, INDEX_PAGE_ENTRIES_MAX);
-        self.within(async {
-            for _ in 1..OPS_TRIES_MAX {
-                match self.read_page(index, after, entries_max).await {
-                    Err(StoreFault::Away) => pause().await,
-                    answer => return answer,
+        self.asked(OPS_WAIT_MS, move || async move {
+            match &self.shared.backend {
+                Backend::Embedded(store) => {
+                    store.index_page(index.clone(), after.cloned(), entries_max).await
                 }
+                Backend::Redis(store) => store.index_page(index, after, entries_max).await,
             }
-            self.read_page(index, after, entries_max).await
         })
         .await
     }
@@ -51,44 +55,143 @@ impl OpsStore {
     /// How many entries an index has in all shards together.
     pub async fn index_entries(&self, index: &Name) -> Result<u64, StoreFault> {
         check("index name bytes", index.as_str().len(), NAME_MAX_BYTES)?;
-        self.within(async {
-            for _ in 1..OPS_TRIES_MAX {
-                match self.count(index).await {
-                    Err(StoreFault::Away) => pause().await,
-                    answer => return answer,
-                }
+        self.asked(OPS_WAIT_MS, move || async move {
+            match &self.shared.backend {
+                Backend::Embedded(store) => store.index_entries(index.clone()).await,
+                Backend::Redis(store) => store.index_entries(index).await,
             }
-            self.count(index).await
         })
         .await
     }
 
-    async fn read_page(
+    /// The names of all indexes that have entries, in order; more than
+    /// [`INDEX_NAMES_MAX`](chunk_sync::store::INDEX_NAMES_MAX) are cut off. On Redis it walks over all keys.
+    pub async fn index_names(&self) -> Result<Vec<Name>, StoreFault> {
+        self.asked(LISTING_WAIT_MS, move || async move {
+            match &self.shared.backend {
+                Backend::Embedded(store) => store.index_names().await,
+                Backend::Redis(store) => store.index_names().await,
+            }
+        })
+        .await
+    }
+
+    /// Up to `entries_max` entries (1 to [`LEDGER_PAGE_ENTRIES_MAX`]) of the ledgers of all shards, from the start or
+    /// after a cursor, ordered by shard and sequence. Read from masters; what it shows is as safe as the store keeps
+    /// anything: on disk, and on as many replicas as its URL asks for.
+    pub async fn ledger_page(
         &self,
-        index: &Name,
-        after: Option<&IndexCursor>,
+        after: Option<LedgerCursor>,
         entries_max: usize,
-    ) -> Result<IndexPage, StoreFault> {
-        match &self.shared.backend {
-            Backend::Embedded(store) => store.index_page(index.clone(), after.cloned(), entries_max).await,
-            Backend::Redis(store) => store.index_page(index, after, entries_max).await,
-        }
+    ) -> Result<LedgerPage, StoreFault> {
+        let entries_max = entries_max.clamp(1, LEDGER_PAGE_ENTRIES_MAX);
+        self.asked(OPS_WAIT_MS, move || async move {
+            match &self.shared.backend {
+                Backend::Embedded(store) => store.ledger_page(after, entries_max).await,
+                Backend::Redis(store) => store.ledger_page(after, entries_max).await,
+            }
+        })
+        .await
     }
 
-    async fn count(&self, index: &Name) -> Result<u64, StoreFault> {
-        match &self.shared.backend {
-            Backend::Embedded(store) => store.index_entries(index.clone()).await,
-            Backend::Redis(store) => store.index_entries(index).await,
-        }
+    /// Removes a shard's ledger entries up to and including `up_to`, whose keeper has them safe. Numbers are never
+    /// given again, also not when all were removed. Doing it twice changes nothing; after a crash of the store
+    /// entries may be back and are removed again.
+    pub async fn ledger_trim(&self, shard: Shard, up_to: u64) -> Result<(), StoreFault> {
+        check("shard", usize::from(shard.0), usize::from(SHARD_COUNT) - 1)?;
+        let trimmed = self.asked(OPS_WAIT_MS, move || async move {
+            match &self.shared.backend {
+                Backend::Embedded(store) => store.change(Change::TrimLedger { shard, up_to }).await,
+                Backend::Redis(store) => store.ledger_trim(shard, up_to).await.map_err(RestoreError::Store),
+            }
+        });
+        trimmed.await.map_err(|error| match error {
+            RestoreError::Store(fault) => fault,
+            RestoreError::Present { .. } => StoreFault::Broken { text: error.to_string() },
+        })
     }
 
-    async fn within<T>(&self, query: impl Future<Output = Result<T, StoreFault>>) -> Result<T, StoreFault> {
+    /// Up to `partitions_max` partitions (1 to [`PARTITIONS_PAGE_MAX`]), each whole, from the start or after a place;
+    /// fewer when they are large. Read from masters. Whoever pages through a store gets each partition that is there
+    /// all along exactly once; on a Redis cluster as long as no slots are moved meanwhile.
+    pub async fn partitions_page(
+        &self,
+        after: Option<&PartitionCursor>,
+        partitions_max: usize,
+    ) -> Result<PartitionsPage, StoreFault> {
+        let partitions_max = partitions_max.clamp(1, PARTITIONS_PAGE_MAX);
+        self.asked(LISTING_WAIT_MS, move || async move {
+            match &self.shared.backend {
+                Backend::Embedded(store) => store.partitions_page(after.cloned(), partitions_max).await,
+                Backend::Redis(store) => store.partitions_page(after, partitions_max).await,
+            }
+        })
+        .await
+    }
+
+    /// Writes a partition that is absent, with all that it remembers, as safe as the store keeps anything. Asked
+    /// again after [`StoreFault::TimedOut`], it may find the partition that the first try wrote.
+    pub async fn restore_partition(&self, raw: &RawPartition) -> Result<(), RestoreError> {
+        raw.check()?;
+        self.asked(OPS_WAIT_MS, move || async move {
+            match &self.shared.backend {
+                Backend::Embedded(store) => store.change(Change::Partition(raw.clone())).await,
+                Backend::Redis(store) => store.restore_partition(raw).await,
+            }
+        })
+        .await
+    }
+
+    /// Writes entries of an index, up to [`INDEX_PAGE_ENTRIES_MAX`], into the shards that they came from, new or not.
+    pub async fn restore_index(&self, index: &Name, entries: &[IndexEntry]) -> Result<(), RestoreError> {
+        IndexEntry::check_all(index, entries)?;
+        self.asked(OPS_WAIT_MS, move || async move {
+            match &self.shared.backend {
+                Backend::Embedded(store) => {
+                    store.change(Change::Index { index: index.clone(), entries: entries.to_vec() }).await
+                }
+                Backend::Redis(store) => store.restore_index(index, entries).await,
+            }
+        })
+        .await
+    }
+
+    /// Asks until the store isn't away, a few times, within a time and when there is room.
+    async fn asked<T, E: Failed, Asking: Future<Output = Result<T, E>>>(
+        &self,
+        wait_ms: u64,
+        ask: impl Fn() -> Asking,
+    ) -> Result<T, E> {
         let asked = async {
             let _room = self.shared.ops_room.acquire().await.map_err(|_| StoreFault::Away)?;
-            query.await
+            for _ in 1..OPS_TRIES_MAX {
+                match ask().await {
+                    Err(error) if error.is_away() => pause().await,
+                    answer => return answer,
+                }
+            }
+            ask().await
         };
-        let answer = tokio::time::timeout(Duration::from_millis(OPS_WAIT_MS), asked).await;
-        answer.unwrap_or(Err(StoreFault::TimedOut))
+        let answer = tokio::time::timeout(Duration::from_millis(wait_ms), asked).await;
+        answer.unwrap_or_else(|_| Err(StoreFault::TimedOut.into()))
+    }
+}
+
+/// An error of an ops call.
+trait Failed: From<StoreFault> {
+    /// Whether nothing was changed, and asking again may help.
+    fn is_away(&self) -> bool;
+}
+
+impl Failed for StoreFault {
+    fn is_away(&self) -> bool {
+        *self == StoreFault::Away
+    }
+}
+
+impl Failed for RestoreError {
+    fn is_away(&self) -> bool {
+        *self == RestoreError::Store(StoreFault::Away)
     }
 }
 

@@ -1,28 +1,34 @@
-//! The Redis store: one function for a commit, the shard as hash tag, two multiplexed connections for each master.
+//! The Redis store: one function for a commit, the shard as hash tag, a few multiplexed connections to each master.
 //!
 //! Redis runs one function at a time, so a commit is atomic without locks; its `TIME` is the store's clock. What
 //! each durability can lose is written in `docs/durability.md`. Used through `StoreHandle` only, which puts a limit
 //! on the time that each call takes.
 
+mod carry;
 mod cluster;
 mod codec;
 mod confirm;
 mod find;
 mod link;
+mod listing;
 mod ops;
 mod server;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use chunk_sync::store::{Commit, SHARD_COUNT, Shard, StoreAnswer, StoreFault, StoreOp};
+use chunk_sync::store::{Commit, Durability, SHARD_COUNT, Shard, StoreAnswer, StoreFault, StoreOp};
 use redis::{RedisError, Value};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use self::cluster::Cluster;
 use self::confirm::Unsafe;
 use self::find::Place;
 use self::link::{Link, Links};
+use self::listing::Listing;
 use self::ops::Replicas;
+use super::limits::{CONFIRM_MARGIN_MS, CONFIRM_WAIT_MS};
 use super::masters::Masters;
 use super::url::{Asked, RedisKind, RedisUrl};
 use super::{OpenError, StoreOptions};
@@ -33,6 +39,7 @@ pub(super) struct RedisStore {
     asked: Asked,
     options: StoreOptions,
     replicas: Replicas,
+    listing: Listing,
 }
 
 enum Route {
@@ -62,6 +69,13 @@ impl RedisStore {
     ) -> Result<Self, OpenError> {
         let failed = |reason: String| OpenError::Redis { url: url.to_string(), reason };
         let asked = url.asked();
+        if asked.replicas == 0 && *url.kind() != RedisKind::Servers {
+            tracing::warn!(
+                store = %url,
+                "redis store: replicas are promoted by themselves there, and replicas=0 lets one that lacks \
+                 acknowledged commits take over; add ?replicas=1 to the URL"
+            );
+        }
         let route = if *url.kind() == RedisKind::Cluster {
             Route::Cluster(Cluster::open(url.clone(), masters).await.map_err(failed)?)
         } else {
@@ -70,7 +84,7 @@ impl RedisStore {
             Route::One(Arc::new(links.map_err(failed)?))
         };
         let replicas = Replicas::new(url.clone(), matches!(route, Route::Cluster(_)));
-        Ok(Self { route, asked, options, replicas })
+        Ok(Self { route, asked, options, replicas, listing: Listing::default() })
     }
 
     /// Does one operation. Dropped before its answer, the operation is done or not.
@@ -142,25 +156,50 @@ impl RedisStore {
 
     async fn commit(&self, link: &mut Link, commit: &Commit) -> Result<Option<StoreAnswer>, RedisError> {
         let confirm = link.server.confirm(commit.durability, self.asked);
+        let command = |confirm| codec::commit_command(commit, self.options, confirm);
         let confirmer = link.confirmer.as_ref().filter(|_| confirm != server::Confirm::Nothing);
-        let connection = if confirmer.is_some() { &mut link.commits } else { &mut link.reads };
-        let command = codec::commit_command(commit, self.options, confirmer.is_some());
-        let reply: Value = command.query_async(connection).await?;
+        let Some(confirmer) = confirmer else {
+            let reply: Value = command(false).query_async(&mut link.reads).await?;
+            return Ok(codec::read_commit(commit, reply).map(StoreAnswer::Committed));
+        };
+        let until_ms = self.options.call_wait_ms.saturating_sub(CONFIRM_MARGIN_MS);
+        let ends = Instant::now() + Duration::from_millis(until_ms);
+        let mut lane = confirmer.lane();
+        let reply: Value = command(true).query_async(&mut lane.connection).await?;
         let Some(outcome) = codec::read_commit(commit, reply) else { return Ok(None) };
-        if let Some(confirmer) = confirmer.filter(|_| outcome.settled()) {
-            match confirmer.confirm(confirm).await {
-                Ok(()) => {}
+        if outcome.settled() {
+            let by = ends.min(Instant::now() + Duration::from_millis(CONFIRM_WAIT_MS));
+            if let Err(fault) = confirmer.confirm(&lane, confirm, by).await {
                 // It is done, but not as safe as asked: sent again, it is only waited for.
-                Err(Unsafe::TooFew) => return Ok(Some(StoreAnswer::Failed(StoreFault::TimedOut))),
-                Err(Unsafe::Failed(error)) => {
-                    tracing::warn!(%error, "redis store: replicas or disks can't be waited for");
-                    self.links(commit.partition.shard()).inspect(|links| links.suspect(link.number));
-                    self.suspect_map();
-                    return Ok(Some(StoreAnswer::Failed(StoreFault::TimedOut)));
-                }
+                self.unconfirmed(link, commit.partition.shard(), fault);
+                return Ok(Some(StoreAnswer::Failed(StoreFault::TimedOut)));
             }
         }
         Ok(Some(StoreAnswer::Committed(outcome)))
+    }
+
+    /// Waits until everything that this master has done up to now is as safe as the store keeps anything.
+    async fn settle(&self, link: &Link, shard: Shard) -> Result<(), StoreFault> {
+        let confirm = link.server.confirm(Durability::Persisted, self.asked);
+        let confirmer = link.confirmer.as_ref().filter(|_| confirm != server::Confirm::Nothing);
+        let Some(confirmer) = confirmer else { return Ok(()) };
+        let mut lane = confirmer.lane();
+        // A wait covers what was written before on its own connection, and with that all before it.
+        let marked = carry::mark_command(shard).query_async::<()>(&mut lane.connection).await;
+        marked.map_err(|error| self.ops_fault(link, shard, &error))?;
+        let by = Instant::now() + Duration::from_millis(CONFIRM_WAIT_MS);
+        confirmer.confirm(&lane, confirm, by).await.map_err(|fault| {
+            self.unconfirmed(link, shard, fault);
+            StoreFault::TimedOut
+        })
+    }
+
+    fn unconfirmed(&self, link: &Link, shard: Shard, fault: Unsafe) {
+        if let Unsafe::Failed(reason) = fault {
+            tracing::warn!(%reason, "redis store: replicas or disks can't be waited for");
+            self.links(shard).inspect(|links| links.suspect(link.number));
+            self.suspect_map();
+        }
     }
 }
 

@@ -49,12 +49,33 @@ fn lease() -> impl Strategy<Value = LeaseStep> {
     })
 }
 
-/// Acts of few actors, sessions and numbers, so that repeats, forgotten and fenced ones are frequent.
+/// Acts of few actors, sessions and numbers, so that repeats, forgotten and fenced ones are frequent, and so are
+/// those for which an actor that begins with many has no room.
 fn act() -> impl Strategy<Value = Act> {
     let result = proptest::collection::vec(any::<u8>(), 0..6);
-    (1..3u64, 0..3u32, 1..8u64, 0..4u64, result).prop_map(|(actor, session_epoch, id, confirmed, result)| {
-        Act { actor, session_epoch, id, confirmed: confirmed.min(id - 1), result: result.into() }
+    let id = prop_oneof![1..8u64, BEFORE_FIRST..BEFORE_FIRST + 24];
+    let confirmed = prop_oneof![4 => 0..4u64, 1 => BEFORE_FIRST..BEFORE_FIRST + 4];
+    (1..3u64, 0..3u32, id, confirmed, result).prop_map(|(actor, session_epoch, id, confirmed, result)| Act {
+        actor,
+        session_epoch,
+        id,
+        confirmed: confirmed.min(id - 1),
+        result: result.into(),
     })
+}
+
+/// The number of the first act that was done before a case begins.
+const BEFORE_FIRST: u64 = 100;
+
+/// How many acts of actor 1 are remembered when a case begins: none, or about as many as may be.
+fn before() -> impl Strategy<Value = u64> {
+    let most = ACTS_PER_ACTOR_MAX as u64;
+    prop_oneof![Just(0), most - 2..=most]
+}
+
+fn ledger() -> impl Strategy<Value = Option<bytes::Bytes>> {
+    let entry = proptest::collection::vec(any::<u8>(), 0..20);
+    proptest::option::weighted(0.5, entry.prop_map(bytes::Bytes::from))
 }
 
 /// Steps on two indexes, each entry at most once, as a commit demands.
@@ -92,10 +113,10 @@ fn ask() -> impl Strategy<Value = Ask> {
         proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..20), few),
         proptest::option::weighted(0.1, prop_oneof![Just(1), Just(u64::MAX)]),
         proptest::option::weighted(0.5, act()),
-        index(),
+        (index(), ledger()),
     );
     let commit = commit.prop_map(
-        |(token, preconditions, writes, epochs, leases, events, not_after_ms, act, index)| Commit {
+        |(token, preconditions, writes, epochs, leases, events, not_after_ms, act, (index, ledger))| Commit {
             preconditions,
             writes,
             epochs,
@@ -104,6 +125,7 @@ fn ask() -> impl Strategy<Value = Ask> {
             not_after_ms,
             act,
             index,
+            ledger,
             ..Commit::new(PartitionKey::cluster(WorldId(0), "replaced"), Token(token))
         },
     );
@@ -146,10 +168,16 @@ fn three_stores_say_the_same() {
         runtime.block_on(async { (Subject::memory(), Subject::embedded().await, Subject::redis().await) });
     let case = AtomicU64::new(0);
     let config = Config { cases: 192, failure_persistence: None, ..Config::default() };
-    let checked = TestRunner::new(config).run(&proptest::collection::vec(ask(), 1..30), |asks| {
+    let full = AtomicU64::new(0);
+    let asks = (before(), proptest::collection::vec(ask(), 1..30));
+    let checked = TestRunner::new(config).run(&asks, |(before, asks)| {
         // Every case has a partition of its own in the same three stores.
         let partition = PartitionKey::node(WorldId(1), case.fetch_add(1, Ordering::Relaxed));
-        for (at, ask) in asks.into_iter().enumerate() {
+        let done_before = (BEFORE_FIRST..BEFORE_FIRST + before).map(|id| {
+            let act = Act { actor: 1, session_epoch: 0, id, confirmed: 0, result: "before".into() };
+            Ask::Commit(Commit::new(partition.clone(), Token(1000 + id)).act(act))
+        });
+        for (at, ask) in done_before.chain(asks).enumerate() {
             let op = match ask {
                 Ask::Load => StoreOp::Load { partition: partition.clone() },
                 Ask::Tail(after) => StoreOp::Tail { partition: partition.clone(), after: Token(after) },
@@ -159,6 +187,9 @@ fn three_stores_say_the_same() {
                 [memory.call(op.clone()).await, embedded.call(op.clone()).await, redis.call(op.clone()).await]
             });
             let [memory, embedded, redis] = said.map(timeless);
+            if memory == StoreAnswer::Committed(CommitOutcome::Refused(Refusal::ActsFull)) {
+                full.fetch_add(1, Ordering::Relaxed);
+            }
             prop_assert!(memory == embedded, "{at}: {op:?}\n memory {memory:?}\n embedded {embedded:?}");
             prop_assert!(memory == redis, "{at}: {op:?}\n memory {memory:?}\n redis {redis:?}");
         }
@@ -170,9 +201,54 @@ fn three_stores_say_the_same() {
             });
             prop_assert!(pages[0] == pages[1] && pages[0] == pages[2], "{pages:?}");
         }
+        let shard = partition.shard();
+        let booked = runtime.block_on(async {
+            [booked(&memory, shard).await, booked(&embedded, shard).await, booked(&redis, shard).await]
+        });
+        prop_assert!(booked[0] == booked[1] && booked[0] == booked[2], "{booked:?}");
         Ok(())
     });
     if let Err(failure) = checked {
         panic!("{failure}");
+    }
+    assert!(full.into_inner() > 0, "no act ever lacked room");
+    // What is left in the end is the same too, whole.
+    let [memory, embedded, redis] = [&memory, &embedded, &redis].map(|store| runtime.block_on(whole(store)));
+    assert!(memory.len() > 100, "{} partitions", memory.len());
+    for ((memory, embedded), redis) in memory.iter().zip(&embedded).zip(&redis) {
+        assert!(memory == embedded, "\n memory {memory:?}\n embedded {embedded:?}");
+        assert!(memory == redis, "\n memory {memory:?}\n redis {redis:?}");
+    }
+    assert_eq!((memory.len(), memory.len()), (embedded.len(), redis.len()));
+}
+
+/// What the ledger of a shard says, without the moments.
+async fn booked(store: &Subject, shard: Shard) -> Vec<LedgerEntry> {
+    let page = store.ledger(Some(LedgerCursor { shard, sequence: 0 }), LEDGER_PAGE_ENTRIES_MAX).await;
+    let its = page.entries.into_iter().take_while(|entry| entry.shard == shard);
+    its.map(|entry| LedgerEntry { store_ms: 0, ..entry }).collect()
+}
+
+/// All partitions, without the moments.
+async fn whole(store: &Subject) -> Vec<RawPartition> {
+    let now_ms = store.now_ms().await;
+    let mut found = Vec::new();
+    let mut after = None;
+    loop {
+        let page = store.partitions(after.as_ref(), 50).await;
+        for mut raw in page.partitions {
+            for lease in raw.leases.values_mut() {
+                lease.until_ms = u64::from(lease.until_ms > now_ms);
+            }
+            for memory in raw.actors.values_mut() {
+                assert!(memory.seen_ms <= now_ms);
+                memory.seen_ms = 0;
+            }
+            found.push(raw);
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return found,
+        }
     }
 }

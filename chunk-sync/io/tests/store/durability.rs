@@ -134,6 +134,138 @@ async fn a_replica_is_waited_for_and_a_stale_one_not_believed() {
     assert_eq!(token_on(&replica).await, Some("4".into()));
 }
 
+async fn is_on(server: &RedisServer, token: u64) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while token_on(server).await != Some(token.to_string()) {
+        assert!(Instant::now() < deadline, "{token} is never there");
+    }
+}
+
+/// While one commit waits for a replica that is slow, others are done beside it, and are safe as soon as it is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_replica_keeps_no_commit_from_being_done() {
+    let master = RedisServer::start_with(&[]);
+    let replica = RedisServer::start_replica_of(&master);
+    master.until_followed().await;
+    let store = StoreHandle::open_with(&url(&master, "?replicas=1"), PATIENT).await.unwrap();
+    replica.signal("STOP");
+    let mut waiting: Vec<tokio::task::JoinHandle<StoreAnswer>> = Vec::new();
+    for token in 1..=6 {
+        let (store, commit) = (store.clone(), put(token, Durability::Persisted));
+        waiting.push(tokio::spawn(async move { store.call(StoreOp::Commit(commit)).await }));
+        is_on(&master, token).await;
+        assert!(!waiting[0].is_finished(), "{token} had to wait for the first");
+    }
+    replica.signal("CONT");
+    for commit in waiting {
+        let said = commit.await.unwrap();
+        assert!(is_done(&said), "{said:?}");
+    }
+}
+
+/// A commit that no replica takes ends as unknown, and takes nothing with it: neither the connections nor others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_replica_costs_no_connection() {
+    let master = RedisServer::start_with(&[]);
+    let replica = RedisServer::start_replica_of(&master);
+    master.until_followed().await;
+    let store = StoreHandle::open(&url(&master, "?replicas=1")).await.unwrap();
+    assert!(is_done(&store.call(StoreOp::Commit(put(1, Durability::Persisted))).await));
+    // By their lines' first word, without the asker's own.
+    let connections = async || -> Vec<String> {
+        let list: String = master.ask(&["CLIENT", "LIST", "TYPE", "normal"]).await;
+        let others = list.lines().filter(|line| !line.contains("cmd=client"));
+        others.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    };
+    let before = connections().await;
+    assert_eq!(before.len(), chunk_sync_io::store::REDIS_CONNECTIONS_PER_MASTER);
+    replica.signal("STOP");
+    let mut waiting = Vec::new();
+    for player in 0..12u64 {
+        let partition = PartitionKey::player(PlayerId(player));
+        let (asker, began) = (store.clone(), Instant::now());
+        let commit = Commit::new(partition.clone(), Token(1)).put("doc", "x");
+        waiting.push(tokio::spawn(async move {
+            let said = asker.call(StoreOp::Commit(commit)).await;
+            (said, began.elapsed())
+        }));
+        // Each begins while others are at every stage of their waiting; reads only pace it.
+        let paced = Instant::now();
+        while paced.elapsed() < Duration::from_millis(250) {
+            let read = store.call(StoreOp::Load { partition: partition.clone() }).await;
+            assert!(matches!(read, StoreAnswer::Loaded(_)), "{read:?}");
+        }
+    }
+    for waited in waiting {
+        let (said, took) = waited.await.unwrap();
+        assert_eq!(said, StoreAnswer::Failed(StoreFault::TimedOut));
+        assert!(took >= Duration::from_millis(1_400), "it was given up after {took:?}");
+    }
+    assert_eq!((connections().await, store.master_epoch(key().shard())), (before, 0));
+    replica.signal("CONT");
+    assert!(is_done(&answered(&store, StoreOp::Commit(put(2, Durability::Persisted))).await));
+}
+
+/// A server that stops in the middle of a wait answers it never: the connections are made anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_that_is_never_answered_ends() {
+    let master = RedisServer::start_with(&[]);
+    let replica = RedisServer::start_replica_of(&master);
+    master.until_followed().await;
+    let store = StoreHandle::open(&url(&master, "?replicas=1")).await.unwrap();
+    replica.signal("STOP");
+    let (waiting, commit) = (store.clone(), put(1, Durability::Persisted));
+    let waiting = tokio::spawn(async move { waiting.call(StoreOp::Commit(commit)).await });
+    is_on(&master, 1).await;
+    master.signal("STOP");
+    assert_eq!(waiting.await.unwrap(), StoreAnswer::Failed(StoreFault::TimedOut));
+    // Long enough for the wait to count as lost.
+    let hung = Instant::now();
+    while hung.elapsed() < Duration::from_secs(3) {
+        let said = store.call(StoreOp::Commit(put(2, Durability::Persisted))).await;
+        assert!(matches!(said, StoreAnswer::Failed(StoreFault::TimedOut | StoreFault::Away)), "{said:?}");
+        tokio::task::yield_now().await;
+    }
+    master.signal("CONT");
+    replica.signal("CONT");
+    assert!(is_done(&answered(&store, StoreOp::Commit(put(3, Durability::Persisted))).await));
+    assert_eq!(token_on(&replica).await, Some("3".into()));
+}
+
+/// What a drain has read is there after any failover: the page waits for the replicas, whoever wrote it how.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ledger_shows_only_what_is_safe() {
+    let mut master = RedisServer::start_with(&[]);
+    let replica = RedisServer::start_replica_of(&master);
+    master.until_followed().await;
+    let either = format!("redis://127.0.0.1:{},127.0.0.1:{}/0", master.port(), replica.port());
+    let store = StoreHandle::open(&format!("{either}?replicas=1").parse().unwrap()).await.unwrap();
+    let ops = store.ops();
+    replica.signal("STOP");
+    for token in 1..=3 {
+        let commit = put(token, Durability::Accepted).ledger(format!("{token}"));
+        assert!(is_done(&store.call(StoreOp::Commit(commit)).await));
+    }
+    assert_eq!(ops.ledger_page(None, 10).await, Err(StoreFault::TimedOut));
+    replica.signal("CONT");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let read = loop {
+        match ops.ledger_page(None, 10).await {
+            Ok(page) => break page.entries,
+            Err(fault) => assert!(Instant::now() < deadline, "{fault}"),
+        }
+    };
+    master.kill();
+    replica.run(&["REPLICAOF", "NO", "ONE"]).await;
+    let promoted = StoreHandle::open(&url(&replica, "")).await.unwrap();
+    assert_eq!(promoted.ops().ledger_page(None, 10).await.unwrap().entries, read);
+    assert_eq!(read.len(), 3);
+    // The numbers go on there, also after everything was drained.
+    promoted.ops().ledger_trim(key().shard(), 3).await.unwrap();
+    assert!(is_done(&promoted.call(StoreOp::Commit(put(4, Durability::Accepted).ledger("4"))).await));
+    assert_eq!(promoted.ops().ledger_page(None, 10).await.unwrap().entries[0].sequence, 4);
+}
+
 /// Both ends are asked again after the connection was made anew: the first try's write lies before it.
 #[tokio::test]
 async fn a_resend_over_a_new_connection_waits_for_the_first_try() {

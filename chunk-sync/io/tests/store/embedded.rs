@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use chunk_sync::ids::{PlayerId, WorldId};
 use chunk_sync::store::{
-    Act, Commit, CommitOutcome, Durability, PartitionKey, Refusal, StoreAnswer, StoreFault, StoreOp, Token,
+    Act, Commit, CommitOutcome, Durability, LedgerCursor, PartitionKey, Refusal, Shard, StoreAnswer,
+    StoreFault, StoreOp, Token,
 };
 use chunk_sync_io::store::{OpenError, StoreHandle, StoreOptions, StoreUrl};
 
@@ -143,9 +144,19 @@ async fn more_than_may_wait_is_refused_at_once() {
     }
 }
 
-/// A file of the first layout has neither actors nor indexes; it gets them, and keeps what it has.
+/// A file of the first layout has neither actors nor indexes, one of the second no ledgers; they get them, and keep
+/// what they have.
 #[tokio::test]
-async fn a_file_of_the_first_layout_is_brought_up_to_date() {
+async fn files_of_older_layouts_are_brought_up_to_date() {
+    for (format, lacks) in [
+        (1, &["actors", "index", "index_sizes", "ledger", "ledger_heads"][..]),
+        (2, &["ledger", "ledger_heads"]),
+    ] {
+        is_brought_up_to_date(format, lacks).await;
+    }
+}
+
+async fn is_brought_up_to_date(format: u64, lacks: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await.unwrap();
     assert!(matches!(put(&store, 1, "a", "1").await, StoreAnswer::Committed(CommitOutcome::Done { .. })));
@@ -164,17 +175,66 @@ async fn a_file_of_the_first_layout_is_brought_up_to_date() {
         }
         change.commit().unwrap();
     };
-    write_format(1, &["actors", "index", "index_sizes"]);
+    write_format(format, lacks);
     let store = open(folder.path()).await.unwrap();
     assert_eq!(load(&store, key()).await.doc("a"), Some(&Bytes::from("1")));
     let act = Act { actor: 1, session_epoch: 1, id: 1, confirmed: 0, result: "did".into() };
-    let commit = Commit::new(key(), Token(2)).act(act).index_put("i", "k", "v");
+    let commit = Commit::new(key(), Token(2)).act(act).index_put("i", "k", "v").ledger("did");
     let said = store.call(StoreOp::Commit(commit)).await;
     assert!(matches!(said, StoreAnswer::Committed(CommitOutcome::Done { .. })), "{said:?}");
-    drop(store);
-    write_format(3, &[]);
+    let whole = store.ops().partitions_page(None, 10).await.unwrap().partitions;
+    assert_eq!((whole.len(), whole[0].token(), whole[0].actors.len()), (1, Token(2), 1));
+    assert_eq!(store.ops().ledger_page(None, 10).await.unwrap().entries[0].sequence, 1);
+    drop((store, whole));
+    write_format(4, &[]);
     let error = open(folder.path()).await.err().expect("is refused").to_string();
-    assert!(error.contains("has format 3"), "{error}");
+    assert!(error.contains("has format 4"), "{error}");
+}
+
+/// A partition that is full of actors takes newcomers again once some have been idle for long enough, however often
+/// one was refused before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn newcomers_find_room_as_soon_as_others_were_idle() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = StoreOptions { actor_idle_ms: 2_000, call_wait_ms: 60_000, ..StoreOptions::default() };
+    let store = StoreHandle::open_with(&StoreUrl::Embedded(folder.path().into()), options).await.unwrap();
+    let acting = |actor: u64, id: u64| {
+        let act = Act { actor, session_epoch: 1, id, confirmed: id - 1, result: "did".into() };
+        let commit = Commit::new(key(), Token(actor << 32 | id)).act(act).durability(Durability::Accepted);
+        StoreOp::Commit(commit)
+    };
+    let most = u64::from(chunk_sync::store::ACTORS_PER_PARTITION_MAX);
+    for first in (1..=most).step_by(256) {
+        let calls: Vec<_> = (first..first + 256)
+            .map(|actor| {
+                let (store, op) = (store.clone(), acting(actor, 1));
+                tokio::spawn(async move { store.call(op).await })
+            })
+            .collect();
+        for call in calls {
+            assert!(matches!(call.await.unwrap(), StoreAnswer::Committed(CommitOutcome::Done { .. })));
+        }
+    }
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut last = 1;
+    for newcomer in most + 1..most + 100 {
+        loop {
+            // Actor 1 is never idle, and stays.
+            last += 1;
+            let busy = store.call(acting(1, last)).await;
+            assert!(matches!(busy, StoreAnswer::Committed(CommitOutcome::Done { .. })), "{busy:?}");
+            match store.call(acting(newcomer, 1)).await {
+                StoreAnswer::Committed(CommitOutcome::Done { .. }) => break,
+                StoreAnswer::Committed(CommitOutcome::Refused(Refusal::ActsFull)) => {}
+                other => panic!("{other:?}"),
+            }
+            assert!(Instant::now() < deadline, "newcomer {newcomer} never finds room");
+        }
+    }
+    let StoreAnswer::Committed(said) = store.call(acting(1, last)).await else { panic!("a commit") };
+    assert!(matches!(said, CommitOutcome::Done { .. }), "a resend of what is remembered");
+    let partitions = store.ops().partitions_page(None, 10).await.unwrap().partitions;
+    assert!(partitions.iter().any(|raw| raw.actors.contains_key(&1) && raw.actors.len() <= most as usize));
 }
 
 /// Not a test: what the next one runs in a process of its own and kills.
@@ -210,6 +270,7 @@ fn child_that_commits_until_killed() {
                             .event(vec![1; 100])
                             .index_put("writers", format!("{writer}"), token.0.to_string())
                             .act(act)
+                            .ledger(token.0.to_be_bytes().to_vec())
                             .durability(durability);
                         match store.call(StoreOp::Commit(commit)).await {
                             StoreAnswer::Committed(CommitOutcome::Done { .. }) => {}
@@ -267,6 +328,7 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
 
         let store = open(folder.path()).await.expect("opens after kill -9");
         let index = store.ops().index_page(&"writers".into(), None, 100).await.unwrap().entries;
+        let booked = booked(&store).await;
         for writer in 0..WRITERS {
             let view = load(&store, PartitionKey::player(PlayerId(writer))).await;
             // The index and the memory of acts are as far as the documents, whatever was lost.
@@ -287,11 +349,38 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
                 let repeated = Refusal::Repeated { token: view.token, result };
                 assert_eq!(said, StoreAnswer::Committed(CommitOutcome::Refused(repeated)));
             }
+            // The ledger has every commit that is there, once and in order, and none that isn't.
+            let its: Vec<u64> =
+                booked.iter().filter(|(by, _)| *by == writer).map(|(_, token)| *token).collect();
+            let mut kept: Vec<u64> = view.docs.values().map(|doc| doc.cas.0).collect();
+            kept.sort_unstable();
+            assert!(its == kept, "round {round}: {} entries of {} commits", its.len(), kept.len());
             for (_, doc, token) in acknowledged.iter().filter(|(by, ..)| *by == writer) {
                 let kept =
                     view.docs.get(doc.as_str()).unwrap_or_else(|| panic!("round {round}: {doc} is lost"));
                 assert_eq!((kept.cas.0, &kept.value[..]), (*token, &token.to_be_bytes()[..]));
             }
+        }
+    }
+}
+
+/// Writers and tokens of everything in the ledger, whose numbers have no gaps.
+async fn booked(store: &StoreHandle) -> Vec<(u64, u64)> {
+    let mut found = Vec::new();
+    let mut last = LedgerCursor { shard: Shard(0), sequence: 0 };
+    let mut after = None;
+    loop {
+        let page = store.ops().ledger_page(after, 1000).await.unwrap();
+        for entry in page.entries {
+            let before = if entry.shard == last.shard { last.sequence } else { 0 };
+            assert_eq!(entry.sequence, before + 1, "in {:?}", entry.shard);
+            last = LedgerCursor { shard: entry.shard, sequence: entry.sequence };
+            assert_eq!(entry.bytes, entry.token.0.to_be_bytes().to_vec());
+            found.push((entry.token.0 >> 32 & 0xff, entry.token.0));
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return found,
         }
     }
 }

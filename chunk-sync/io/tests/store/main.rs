@@ -5,12 +5,24 @@ mod differential;
 mod durability;
 mod embedded;
 mod indexes;
+mod ledger;
 mod redis_change;
 mod redis_cluster;
 mod redis_faults;
 mod redis_server;
 mod subject;
 mod suite;
+mod whole;
+
+/// Runs what ops tools do against a cluster too, whose masters share the shards.
+macro_rules! on_a_cluster {
+    ($($group:ident: $($case:ident),* $(,)?);* $(;)?) => {
+        mod redis_cluster_store {
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() { crate::$group::$case(crate::subject::Subject::cluster().await).await })*)*
+        }
+    };
+}
 
 /// Runs every case of the suite against every backend, each on a fresh store.
 macro_rules! conformance {
@@ -65,4 +77,27 @@ conformance![
     pages_are_whole_and_in_order,
     an_index_has_a_most_of_entries,
     what_is_no_index_step_is_refused;
+    ledger:
+    entries_are_written_with_their_commit_and_numbered,
+    pages_of_the_ledger_are_whole_and_in_order,
+    what_was_trimmed_is_gone_and_its_numbers_with_it,
+    a_full_ledger_refuses_what_has_an_entry,
+    what_is_no_entry_is_refused;
+    whole:
+    every_partition_is_listed_once_and_whole,
+    a_large_partition_ends_its_page,
+    a_restored_world_goes_on_where_it_was,
+    what_is_there_is_not_restored_over,
+    index_entries_go_back_to_their_shards;
+];
+
+on_a_cluster![
+    ledger:
+    entries_are_written_with_their_commit_and_numbered,
+    pages_of_the_ledger_are_whole_and_in_order,
+    what_was_trimmed_is_gone_and_its_numbers_with_it;
+    whole:
+    every_partition_is_listed_once_and_whole,
+    a_restored_world_goes_on_where_it_was,
+    index_entries_go_back_to_their_shards;
 ];

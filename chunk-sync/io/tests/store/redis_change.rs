@@ -174,6 +174,41 @@ async fn ops_queries_go_to_a_replica_while_there_is_one() {
     assert!(master.calls("fcall_ro").await >= 20);
 }
 
+/// A replica that hangs, or has lost its master, is no source: what is asked comes from the master, and in time.
+#[tokio::test]
+async fn ops_queries_leave_a_replica_that_is_no_good() {
+    let (master, replica) = pair().await;
+    let store = StoreHandle::open(&either(&master, &replica, "")).await.unwrap();
+    let ops = store.ops();
+    let entries = async |wanted: usize| {
+        let token = Token(wanted as u64);
+        let commit = Commit::new(PartitionKey::player(PlayerId(7)), token);
+        assert!(is_done(
+            &store.call(StoreOp::Commit(commit.index_put("lots", format!("{wanted}"), ""))).await
+        ));
+    };
+    entries(1).await;
+    replica.until("master_link_status", "up").await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while ops.index_entries(&"lots".into()).await != Ok(1) || replica.calls("zcard").await < 4_096 {
+        assert!(Instant::now() < deadline, "the replica is never asked");
+    }
+    replica.signal("STOP");
+    entries(2).await;
+    let asked = Instant::now();
+    assert_eq!(ops.index_page(&"lots".into(), None, 10).await.unwrap().entries.len(), 2);
+    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+    replica.signal("CONT");
+    // It is known again, then loses its master without a word and keeps what it has.
+    while replica.calls("fcall_ro").await == 0 {
+        assert_eq!(ops.index_page(&"lots".into(), None, 10).await.unwrap().entries.len(), 2);
+        assert!(Instant::now() < deadline, "the replica is never asked again");
+    }
+    replica.run(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    entries(3).await;
+    assert_eq!(ops.index_page(&"lots".into(), None, 10).await.unwrap().entries.len(), 3);
+}
+
 /// Writers that are cut off in the middle of everything: what they were told is there, on whichever server is left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_killed_under_load_loses_nothing_that_was_acknowledged() {

@@ -58,18 +58,25 @@ async fn until_all(nodes: &[&RedisServer], what: &str, holds: impl Fn(&str) -> b
 }
 
 /// Three masters that share all slots.
-async fn three() -> [RedisServer; 3] {
+pub(crate) async fn three() -> [RedisServer; 3] {
     let nodes = [node(), node(), node()];
     let addresses: Vec<String> = nodes.iter().map(address).collect();
     let [a, b, c] = [&*addresses[0], &*addresses[1], &*addresses[2]];
     cli(&["--cluster", "create", a, b, c, "--cluster-yes"]);
-    until_all(&[&nodes[0], &nodes[1], &nodes[2]], "well", |said| said.contains("cluster_state:ok")).await;
+    until_well(&nodes).await;
     nodes
 }
 
+pub(crate) async fn until_well(nodes: &[RedisServer; 3]) {
+    until_all(&[&nodes[0], &nodes[1], &nodes[2]], "well", |said| said.contains("cluster_state:ok")).await;
+}
+
+pub(crate) fn url(node: &RedisServer, query: &str) -> StoreUrl {
+    format!("redis-cluster://{}/{query}", address(node)).parse().expect("a URL")
+}
+
 async fn open(node: &RedisServer, query: &str) -> StoreHandle {
-    let url: StoreUrl = format!("redis-cluster://{}/{query}", address(node)).parse().expect("a URL");
-    StoreHandle::open(&url).await.expect("opens")
+    StoreHandle::open(&url(node, query)).await.expect("opens")
 }
 
 fn put(player: u64, token: u64) -> Commit {

@@ -141,3 +141,50 @@ async fn a_foreign_value_under_our_key_is_reported_and_not_served() {
         assert!(matches!(said, StoreAnswer::Failed(StoreFault::Broken { .. })), "{said:?}");
     }
 }
+
+/// The server writes its log anew from what it has in memory: an empty stream has to keep its last number there.
+#[tokio::test]
+async fn numbers_of_the_ledger_outlive_a_rewritten_log() {
+    let mut server = RedisServer::start();
+    let store = StoreHandle::open(&server.url()).await.unwrap();
+    let booked = |token: u64| StoreOp::Commit(Commit::new(key(), Token(token)).ledger("said"));
+    for token in 1..=5 {
+        assert!(done(&store.call(booked(token)).await));
+    }
+    store.ops().ledger_trim(key().shard(), 5).await.unwrap();
+    server.run(&["BGREWRITEAOF"]).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let info: String = server.ask(&["INFO", "persistence"]).await;
+        let field = |line: &str| info.lines().any(|known| known == line);
+        if field("aof_rewrite_in_progress:0") && !field("aof_last_rewrite_time_sec:-1") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "never rewritten: {info}");
+    }
+    server.kill();
+    server.restart();
+    assert!(done(&answered(&store, booked(6)).await));
+    let page = store.ops().ledger_page(None, 10).await.unwrap();
+    assert_eq!(page.entries.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [6]);
+}
+
+/// What lies under a key of ours and isn't ours is said, and neither listed nor skipped.
+#[tokio::test]
+async fn a_foreign_value_among_whole_partitions_is_reported() {
+    let server = RedisServer::start();
+    let store = StoreHandle::open(&server.url()).await.unwrap();
+    assert!(done(&store.call(put(1)).await));
+    server.run(&["SET", "{s1}:w1/player/1", "another shard's"]).await;
+    server.run(&["SET", "something else", "x"]).await;
+    assert_eq!(store.ops().partitions_page(None, 10).await.unwrap().partitions.len(), 1);
+    let name = format!("{{s{}}}:actors:{}", key().shard().0, key());
+    server.run(&["HSET", &name, "0000000000000001", "short"]).await;
+    let Err(StoreFault::Broken { text }) = store.ops().partitions_page(None, 10).await else {
+        panic!("is listed")
+    };
+    assert!(text.contains("w1/cluster/keys"), "{text}");
+    let ledger = format!("{{s{}}}:ledger", key().shard().0);
+    server.run(&["XADD", &ledger, "0-*", "e", "short"]).await;
+    assert!(matches!(store.ops().ledger_page(None, 10).await, Err(StoreFault::Broken { .. })));
+}

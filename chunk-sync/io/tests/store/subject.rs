@@ -4,12 +4,14 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use chunk_sync::store::{
-    Commit, CommitOutcome, IndexCursor, IndexPage, MemoryStore, Name, PartitionKey, PartitionView, Refusal,
+    Commit, CommitOutcome, IndexCursor, IndexEntry, IndexPage, LedgerCursor, LedgerPage, MemoryStore, Name,
+    PartitionCursor, PartitionKey, PartitionView, PartitionsPage, RawPartition, Refusal, RestoreError, Shard,
     StoreAnswer, StoreOp, Tail, Token,
 };
-use chunk_sync_io::store::{StoreHandle, StoreOptions, StoreUrl};
+use chunk_sync_io::store::{OpsStore, StoreHandle, StoreOptions, StoreUrl};
 use tempfile::TempDir;
 
+use crate::redis_cluster;
 use crate::redis_server::RedisServer;
 
 /// The twin's first moment.
@@ -25,6 +27,7 @@ enum Kind {
     Memory(Mutex<(MemoryStore, u64)>),
     Embedded { handle: Mutex<Option<StoreHandle>>, folder: TempDir },
     Redis { handle: StoreHandle, server: RedisServer },
+    Cluster { handle: StoreHandle, nodes: [RedisServer; 3] },
 }
 
 const OLD: StoreOptions = StoreOptions { lease_guard_ms: 0, call_wait_ms: 10_000, actor_idle_ms: 0 };
@@ -48,12 +51,18 @@ impl Subject {
         Self { kind: Kind::Redis { handle, server } }
     }
 
+    pub(crate) async fn cluster() -> Self {
+        let nodes = redis_cluster::three().await;
+        let handle = StoreHandle::open_with(&redis_cluster::url(&nodes[0], ""), OLD).await.expect("opens");
+        Self { kind: Kind::Cluster { handle, nodes } }
+    }
+
     /// The real store behind it, if it is one.
     pub(crate) fn handle(&self) -> Option<StoreHandle> {
         match &self.kind {
             Kind::Memory(_) => None,
             Kind::Embedded { handle, .. } => handle.lock().expect("unpoisoned").clone(),
-            Kind::Redis { handle, .. } => Some(handle.clone()),
+            Kind::Redis { handle, .. } | Kind::Cluster { handle, .. } => Some(handle.clone()),
         }
     }
 
@@ -79,6 +88,15 @@ impl Subject {
                 let handle = StoreHandle::open_with(&server.url(), OLD).await.expect("opens again");
                 Kind::Redis { handle, server }
             }
+            Kind::Cluster { mut nodes, handle } => {
+                drop(handle);
+                nodes.iter_mut().for_each(RedisServer::kill);
+                nodes.iter_mut().for_each(RedisServer::restart);
+                redis_cluster::until_well(&nodes).await;
+                let url = redis_cluster::url(&nodes[0], "");
+                let handle = StoreHandle::open_with(&url, OLD).await.expect("opens again");
+                Kind::Cluster { handle, nodes }
+            }
         };
         Self { kind }
     }
@@ -103,6 +121,10 @@ impl Subject {
             Kind::Redis { server, .. } => {
                 Kind::Redis { handle: StoreHandle::open(&server.url()).await.expect("opens again"), server }
             }
+            Kind::Cluster { nodes, .. } => {
+                let url = redis_cluster::url(&nodes[0], "");
+                Kind::Cluster { handle: StoreHandle::open(&url).await.expect("opens again"), nodes }
+            }
         };
         Self { kind }
     }
@@ -113,7 +135,7 @@ impl Subject {
                 let (store, now_ms) = &mut *store.lock().expect("unpoisoned");
                 store.call(*now_ms, &op)
             }
-            Kind::Embedded { .. } | Kind::Redis { .. } => self.handle().expect("a real store").call(op).await,
+            _ => self.handle().expect("a real store").call(op).await,
         }
     }
 
@@ -126,10 +148,7 @@ impl Subject {
     ) -> IndexPage {
         match &self.kind {
             Kind::Memory(store) => store.lock().expect("unpoisoned").0.index_page(index, after, entries_max),
-            Kind::Embedded { .. } | Kind::Redis { .. } => {
-                let ops = self.handle().expect("a real store").ops();
-                ops.index_page(index, after, entries_max).await.expect("a page")
-            }
+            _ => self.ops().index_page(index, after, entries_max).await.expect("a page"),
         }
     }
 
@@ -137,10 +156,76 @@ impl Subject {
     pub(crate) async fn entries(&self, index: &Name) -> u64 {
         match &self.kind {
             Kind::Memory(store) => store.lock().expect("unpoisoned").0.index_entries(index),
-            Kind::Embedded { .. } | Kind::Redis { .. } => {
-                self.handle().expect("a real store").ops().index_entries(index).await.expect("a count")
-            }
+            _ => self.ops().index_entries(index).await.expect("a count"),
         }
+    }
+
+    /// The names of all indexes.
+    pub(crate) async fn index_names(&self) -> Vec<Name> {
+        match &self.kind {
+            Kind::Memory(store) => store.lock().expect("unpoisoned").0.index_names(),
+            _ => self.ops().index_names().await.expect("names"),
+        }
+    }
+
+    /// Writes index entries as they were read.
+    pub(crate) async fn restore_index(&self, index: &Name, entries: &[IndexEntry]) {
+        match &self.kind {
+            Kind::Memory(store) => {
+                store.lock().expect("unpoisoned").0.restore_index(index, entries).expect("valid")
+            }
+            _ => self.ops().restore_index(index, entries).await.expect("restored"),
+        }
+    }
+
+    /// Reads a page of the ledger.
+    pub(crate) async fn ledger(&self, after: Option<LedgerCursor>, entries_max: usize) -> LedgerPage {
+        match &self.kind {
+            Kind::Memory(store) => store.lock().expect("unpoisoned").0.ledger_page(after, entries_max),
+            _ => self.ops().ledger_page(after, entries_max).await.expect("a page"),
+        }
+    }
+
+    /// Trims the ledger of a shard.
+    pub(crate) async fn trim(&self, shard: Shard, up_to: u64) {
+        match &self.kind {
+            Kind::Memory(store) => store.lock().expect("unpoisoned").0.ledger_trim(shard, up_to),
+            _ => self.ops().ledger_trim(shard, up_to).await.expect("trimmed"),
+        }
+    }
+
+    /// Reads a page of whole partitions.
+    pub(crate) async fn partitions(
+        &self,
+        after: Option<&PartitionCursor>,
+        partitions_max: usize,
+    ) -> PartitionsPage {
+        match &self.kind {
+            Kind::Memory(store) => store.lock().expect("unpoisoned").0.partitions_page(after, partitions_max),
+            _ => self.ops().partitions_page(after, partitions_max).await.expect("a page"),
+        }
+    }
+
+    /// Writes a whole partition.
+    pub(crate) async fn restore(&self, raw: &RawPartition) -> Result<(), RestoreError> {
+        match &self.kind {
+            Kind::Memory(store) => store.lock().expect("unpoisoned").0.restore_partition(raw),
+            _ => self.ops().restore_partition(raw).await,
+        }
+    }
+
+    /// A fresh store of the same kind.
+    pub(crate) async fn another(&self) -> Self {
+        match &self.kind {
+            Kind::Memory(_) => Self::memory(),
+            Kind::Embedded { .. } => Self::embedded().await,
+            Kind::Redis { .. } => Self::redis().await,
+            Kind::Cluster { .. } => Self::cluster().await,
+        }
+    }
+
+    fn ops(&self) -> OpsStore {
+        self.handle().expect("a real store").ops()
     }
 
     /// Lets the store's clock get to `at_ms`.

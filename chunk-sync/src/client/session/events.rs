@@ -3,7 +3,7 @@
 use super::super::limits::ATTEMPTS_MAX;
 use crate::ids::IslandId;
 use crate::place::Place;
-use crate::wire::Welcome;
+use crate::wire::{Acted, Welcome};
 
 /// Who wants to get in, and where.
 #[derive(Clone, Debug)]
@@ -88,6 +88,8 @@ pub enum ClientEvent {
     },
     /// A move was not allowed; it stands here.
     Corrected(Place),
+    /// What came of an act that it asked for. Those that `wait` hear again.
+    Acted(Acted),
     /// A door didn't answer, or its connection ended before it did.
     Unreachable(String),
     /// The session ended without a word.

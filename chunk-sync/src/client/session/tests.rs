@@ -1,5 +1,7 @@
 //! A client against a scripted allocator and scripted nodes.
 
+mod acts;
+
 use super::*;
 use crate::client::{Replica, ReplicaError};
 use crate::place::ChunkPos;
@@ -11,6 +13,7 @@ struct Counts {
     begun: usize,
     frames: usize,
     lands: usize,
+    docs: usize,
     breaks: bool,
 }
 
@@ -27,6 +30,11 @@ impl View for Counts {
 
     fn land(&mut self, _: ChunkPos, _: Box<crate::terrain::ChunkTiles>) {
         self.lands += 1;
+    }
+
+    fn docs(&mut self, _: Docs) -> Result<(), ReplicaError> {
+        self.docs += 1;
+        if self.breaks { Err(ReplicaError::TooMuch { what: "documents", max: 0 }) } else { Ok(()) }
     }
 }
 

@@ -222,7 +222,8 @@ impl Game {
             ClientEvent::Lost => self.tell("The connection was lost."),
             ClientEvent::ProtocolError(why) => self.tell(&format!("The server can't be understood: {why}.")),
             ClientEvent::Ended(EndReason::NoWayIn) => self.notice.push_str(" Gave up."),
-            ClientEvent::Ended(_) => {}
+            // It asks for no acts.
+            ClientEvent::Acted(_) | ClientEvent::Ended(_) => {}
         }
     }
 

@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chunk_sync::store::{
-    Commit, Durability, PartitionKey, PartitionView, StoreAnswer, StoreFault, StoreOp, Tail, Token, apply,
-    tail_of_log,
+    Commit, Durability, PartitionKey, PartitionView, RestoreError, StoreAnswer, StoreFault, StoreOp, Tail,
+    Token, apply, tail_of_log,
 };
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::clock::Clock;
 use super::file::{self, LOG, META, META_CLOCK_MS, ROWS};
-use super::partition::{Partition, Tables};
+use super::partition::{Idlest, Partition, Tables};
 use super::rows::{self, Damaged, Head};
 use super::shelf::Shelf;
+use super::whole::{self, Change};
 use crate::store::limits::REOPEN_EVERY_MS;
 use crate::store::masters::Masters;
 use crate::store::{OpenError, StoreOptions};
@@ -28,6 +29,7 @@ pub(super) struct Engine {
     shelf: Arc<Shelf>,
     masters: Arc<Masters>,
     clock: Clock,
+    idlest: Idlest,
     tried: Instant,
     /// What was said of the last failure, while it fails.
     failing: Option<String>,
@@ -88,6 +90,7 @@ impl Engine {
             shelf,
             masters,
             clock,
+            idlest: Idlest::default(),
             tried: Instant::now(),
             failing: None,
         })
@@ -108,7 +111,7 @@ impl Engine {
         let mut committing = false;
         let writes = ops.clone().any(|op| matches!(op, StoreOp::Commit(_)));
         let done = if writes {
-            write_batch(database, &self.clock, ops.clone(), accepted, &mut committing)
+            write_batch(database, &self.clock, &mut self.idlest, ops.clone(), accepted, &mut committing)
         } else {
             read_batch(database, &self.clock, ops.clone())
         };
@@ -116,18 +119,7 @@ impl Engine {
             tracing::info!(folder = %self.folder.display(), "embedded store: it works again");
         }
         done.unwrap_or_else(|failure| {
-            let fault = failure.fault().to_string();
-            if self.failing.as_ref() != Some(&fault) {
-                // Said once for as long as it stays the same.
-                tracing::error!(folder = %self.folder.display(), %fault, "embedded store: it fails");
-                self.failing = Some(fault);
-            }
-            if matches!(failure, Failure::Redb(_)) {
-                // redb wants its file reopened after any I/O error.
-                self.database = None;
-                self.shelf.clear();
-                self.reopen();
-            }
+            self.failed(&failure);
             let fault = |op: &StoreOp| match op {
                 // The disk failed while it took the batch: what of it lasts shows when the file is read again.
                 StoreOp::Commit(_) if committing => StoreFault::TimedOut,
@@ -135,6 +127,36 @@ impl Engine {
             };
             ops.map(|op| StoreAnswer::Failed(fault(op))).collect()
         })
+    }
+
+    /// Makes a change of ops tools, on disk when this returns.
+    pub(super) fn change(&mut self, change: &Change) -> Result<(), RestoreError> {
+        let Some(database) = self.database.as_ref() else {
+            self.reopen();
+            return Err(StoreFault::Away.into());
+        };
+        let mut committing = false;
+        let done = change_alone(database, &mut self.idlest, change, &mut committing);
+        done.unwrap_or_else(|failure| {
+            self.failed(&failure);
+            Err(if committing { StoreFault::TimedOut } else { failure.fault() }.into())
+        })
+    }
+
+    fn failed(&mut self, failure: &Failure) {
+        let fault = failure.fault().to_string();
+        if self.failing.as_ref() != Some(&fault) {
+            // Said once for as long as it stays the same.
+            tracing::error!(folder = %self.folder.display(), %fault, "embedded store: it fails");
+            self.failing = Some(fault);
+        }
+        if matches!(failure, Failure::Redb(_)) {
+            // redb wants its file reopened after any I/O error.
+            self.database = None;
+            self.idlest.forget();
+            self.shelf.clear();
+            self.reopen();
+        }
     }
 
     fn reopen(&mut self) {
@@ -169,6 +191,7 @@ fn read_batch<'o>(
 fn write_batch<'o>(
     database: &Database,
     clock: &Clock,
+    idlest: &mut Idlest,
     ops: impl Iterator<Item = &'o StoreOp> + Clone,
     mut accepted: impl FnMut(usize, &StoreAnswer),
     committing: &mut bool,
@@ -180,7 +203,7 @@ fn write_batch<'o>(
     let mut changed = false;
     let mut answers = Vec::new();
     {
-        let mut tables = Tables::open(&transaction)?;
+        let mut tables = Tables::open(&transaction, idlest)?;
         for op in ops.clone() {
             answers.push(match op {
                 StoreOp::Commit(commit) => or_fault(write(&mut tables, clock, commit, &mut changed))?,
@@ -203,6 +226,23 @@ fn write_batch<'o>(
         transaction.abort()?;
     }
     Ok(answers)
+}
+
+fn change_alone(
+    database: &Database,
+    idlest: &mut Idlest,
+    change: &Change,
+    committing: &mut bool,
+) -> Result<Result<(), RestoreError>, Failure> {
+    let transaction = database.begin_write()?;
+    let made = whole::change(&mut Tables::open(&transaction, idlest)?, change)?;
+    if made == Ok(true) {
+        *committing = true;
+        transaction.commit()?;
+    } else {
+        transaction.abort()?;
+    }
+    Ok(made.map(|_| ()))
 }
 
 /// A damaged row fails its own operation; everything else fails the batch.
@@ -239,7 +279,7 @@ fn read(
 ) -> Result<StoreAnswer, Failure> {
     match op {
         StoreOp::Load { partition } => {
-            let mut view = load(rows, partition)?;
+            let (_, mut view) = read_rows(rows, partition)?;
             view.store_ms = clock.now().now_ms;
             Ok(StoreAnswer::Loaded(view))
         }
@@ -259,24 +299,24 @@ pub(super) fn read_head(
     })
 }
 
-fn load(
+/// A partition's head and everything that its followers see; the clock is the caller's.
+pub(super) fn read_rows(
     rows: &impl ReadableTable<&'static [u8], &'static [u8]>,
     partition: &PartitionKey,
-) -> Result<PartitionView, Failure> {
+) -> Result<(Head, PartitionView), Failure> {
     let prefix = rows::prefix(partition);
     let mut view = PartitionView::default();
     let (first, end) = (rows::key(&prefix, rows::KIND_HEAD, ""), rows::key(&prefix, rows::KIND_END, ""));
     let mut found = 0;
-    let mut said = 0;
+    let mut head = Head::default();
     for row in rows.range(first.as_slice()..end.as_slice())? {
         let (key, sealed) = row?;
         let (key, sealed) = (key.value(), sealed.value());
         found += 1;
         match key.get(prefix.len()) {
             Some(&rows::KIND_HEAD) => {
-                let head = Head::open(key, sealed)?;
+                head = Head::open(key, sealed)?;
                 view.token = head.recent.newest();
-                said = head.rows;
                 found -= 1;
             }
             Some(&rows::KIND_DOCUMENT) => {
@@ -291,10 +331,10 @@ fn load(
             _ => return Err(Damaged { row: key.escape_ascii().to_string() }.into()),
         }
     }
-    if found != said {
-        return Err(Damaged { row: format!("{partition}: {found} rows of {said}") }.into());
+    if found != head.rows {
+        return Err(Damaged { row: format!("{partition}: {found} rows of {}", head.rows) }.into());
     }
-    Ok(view)
+    Ok((head, view))
 }
 
 fn tail(

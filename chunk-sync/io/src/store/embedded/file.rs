@@ -17,6 +17,10 @@ pub(super) const ACTORS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::ne
 pub(super) const INDEX: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("index");
 /// How many entries each index has in each shard.
 pub(super) const INDEX_SIZES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("index_sizes");
+/// Entries of the shards' ledgers.
+pub(super) const LEDGER: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("ledger");
+/// From which number to which each shard's ledger goes.
+pub(super) const LEDGER_HEADS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("ledger_heads");
 /// What is known of the file as a whole.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// Which layout the file has.
@@ -24,10 +28,11 @@ pub(super) const META_FORMAT: &str = "format";
 /// The latest time of the store's clock that a commit saw.
 pub(super) const META_CLOCK_MS: &str = "clock_ms";
 
-/// The layout that this version writes. It reads 1 too, which has no actors and no indexes, and makes it 2: a
-/// version that knew nothing of acts would do them again.
-const FORMAT: u64 = 2;
-const FORMAT_WITHOUT_ACTS: u64 = 1;
+/// The layout that this version writes. It reads 2 too, which has no ledgers, and 1, which has no actors and no
+/// indexes either, and makes them 3: a version that knew nothing of acts would do them again, and one that knew
+/// nothing of ledgers would leave them out.
+const FORMAT: u64 = 3;
+const FORMATS_OLDER: std::ops::RangeInclusive<u64> = 1..=2;
 const FILE_NAME: &str = "store.redb";
 
 /// Opens the file in `folder`, making both if need be; answers it with the latest time that it remembers.
@@ -89,7 +94,7 @@ fn prepare(database: &Database) -> Result<u64, Prepare> {
     };
     match known {
         Some((FORMAT, last_ms)) => Ok(last_ms),
-        Some((FORMAT_WITHOUT_ACTS, last_ms)) => make_tables(database).map(|()| last_ms),
+        Some((older, last_ms)) if FORMATS_OLDER.contains(&older) => make_tables(database).map(|()| last_ms),
         Some((other, _)) => Err(Prepare::Newer(other)),
         None => make_tables(database).map(|()| 0),
     }
@@ -97,7 +102,7 @@ fn prepare(database: &Database) -> Result<u64, Prepare> {
 
 fn make_tables(database: &Database) -> Result<(), Prepare> {
     let transaction = database.begin_write()?;
-    for table in [ROWS, LOG, ACTORS, INDEX, INDEX_SIZES] {
+    for table in [ROWS, LOG, ACTORS, INDEX, INDEX_SIZES, LEDGER, LEDGER_HEADS] {
         transaction.open_table(table)?;
     }
     transaction.open_table(META)?.insert(META_FORMAT, FORMAT)?;

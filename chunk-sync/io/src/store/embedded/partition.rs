@@ -1,16 +1,20 @@
 //! One partition inside the transaction of a batch, as a commit needs it: plain reads and writes of rows. All rules
 //! are in `chunk_sync::store::apply`.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use chunk_sync::store::{
     ActorMemory, Cas, LOG_COMMITS_MAX, Lease, LoggedCommit, Name, PartitionKey, PartitionState, RecentTokens,
-    Shard,
+    Shard, Token,
 };
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::engine::{Failure, read_head};
-use super::file::{ACTORS, INDEX, INDEX_SIZES, LOG, ROWS};
+use super::file::{ACTORS, INDEX, INDEX_SIZES, LEDGER, LEDGER_HEADS, LOG, ROWS};
+use super::ledger;
 use super::rows::{self, Head};
+use crate::store::limits::FULL_PARTITIONS_KNOWN_MAX;
 
 type Rows<'t> = Table<'t, &'static [u8], &'static [u8]>;
 
@@ -21,16 +25,42 @@ pub(super) struct Tables<'t> {
     actors: Rows<'t>,
     index: Rows<'t>,
     index_sizes: Rows<'t>,
+    pub(super) ledger: Rows<'t>,
+    pub(super) ledger_heads: Rows<'t>,
+    idlest: &'t mut Idlest,
+}
+
+/// Of partitions that are full of actors: a moment before which none of theirs was seen last. It saves looking at all
+/// of them for each newcomer. Grows only, since nobody is ever seen earlier; who undoes a transaction forgets it all.
+#[derive(Default)]
+pub(super) struct Idlest {
+    seen_ms: BTreeMap<Vec<u8>, u64>,
+}
+
+impl Idlest {
+    pub(super) fn forget(&mut self) {
+        self.seen_ms.clear();
+    }
+
+    fn learn(&mut self, prefix: &[u8], seen_ms: u64) {
+        if self.seen_ms.len() >= FULL_PARTITIONS_KNOWN_MAX {
+            self.seen_ms.clear();
+        }
+        self.seen_ms.insert(prefix.to_vec(), seen_ms);
+    }
 }
 
 impl<'t> Tables<'t> {
-    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, Failure> {
+    pub(super) fn open(transaction: &'t WriteTransaction, idlest: &'t mut Idlest) -> Result<Self, Failure> {
         Ok(Self {
             rows: transaction.open_table(ROWS)?,
             log: transaction.open_table(LOG)?,
             actors: transaction.open_table(ACTORS)?,
             index: transaction.open_table(INDEX)?,
             index_sizes: transaction.open_table(INDEX_SIZES)?,
+            ledger: transaction.open_table(LEDGER)?,
+            ledger_heads: transaction.open_table(LEDGER_HEADS)?,
+            idlest,
         })
     }
 }
@@ -38,6 +68,7 @@ impl<'t> Tables<'t> {
 /// One partition inside the batch's transaction.
 pub(super) struct Partition<'p, 't> {
     tables: &'p mut Tables<'t>,
+    key: &'p PartitionKey,
     prefix: Vec<u8>,
     shard: Shard,
     head: Head,
@@ -46,10 +77,15 @@ pub(super) struct Partition<'p, 't> {
 
 impl<'p, 't> Partition<'p, 't> {
     /// The partition with its head read.
-    pub(super) fn open(tables: &'p mut Tables<'t>, partition: &PartitionKey) -> Result<Self, Failure> {
+    pub(super) fn open(tables: &'p mut Tables<'t>, partition: &'p PartitionKey) -> Result<Self, Failure> {
         let prefix = rows::prefix(partition);
         let head = read_head(&tables.rows, &prefix)?;
-        Ok(Self { tables, prefix, shard: partition.shard(), head, wrote: false })
+        Ok(Self { tables, key: partition, prefix, shard: partition.shard(), head, wrote: false })
+    }
+
+    /// Whether nobody ever committed to it.
+    pub(super) fn is_absent(&self) -> bool {
+        self.head == Head::default()
     }
 
     /// Whether anything was written.
@@ -62,19 +98,6 @@ impl<'p, 't> Partition<'p, 't> {
         let counted = rows::seal_count(&self.prefix, actors);
         self.tables.actors.insert(self.prefix.as_slice(), counted.as_slice())?;
         Ok(())
-    }
-
-    fn count_entries(&mut self, index: &[u8], entries: u32) -> Result<(), Failure> {
-        self.wrote = true;
-        let key = rows::index_key(index, self.shard, b"");
-        self.tables.index_sizes.insert(key.as_slice(), rows::seal_count(&key, entries).as_slice())?;
-        Ok(())
-    }
-
-    fn counted_entries(&self, index: &[u8]) -> Result<u32, Failure> {
-        let key = rows::index_key(index, self.shard, b"");
-        let row = self.tables.index_sizes.get(key.as_slice())?;
-        Ok(row.map(|sealed| rows::open_count(&key, sealed.value())).transpose()?.unwrap_or(0))
     }
 
     fn key(&self, kind: u8, name: &Name) -> Vec<u8> {
@@ -96,6 +119,37 @@ impl<'p, 't> Partition<'p, 't> {
         }
         Ok(())
     }
+}
+
+/// Writes an entry of an index into a shard, new or not.
+pub(super) fn put_index_entry(
+    tables: &mut Tables<'_>,
+    index: &Name,
+    shard: Shard,
+    key: &[u8],
+    value: &[u8],
+) -> Result<(), Failure> {
+    let prefix = rows::index_prefix(index);
+    let key = rows::index_key(&prefix, shard, key);
+    let sealed = rows::seal_bytes(&key, value);
+    let new = tables.index.insert(key.as_slice(), sealed.as_slice())?.is_none();
+    if new {
+        let entries = counted_entries(tables, &prefix, shard)?;
+        count_entries(tables, &prefix, shard, entries + 1)?;
+    }
+    Ok(())
+}
+
+fn counted_entries(tables: &Tables<'_>, index: &[u8], shard: Shard) -> Result<u32, Failure> {
+    let key = rows::index_key(index, shard, b"");
+    let row = tables.index_sizes.get(key.as_slice())?;
+    Ok(row.map(|sealed| rows::open_count(&key, sealed.value())).transpose()?.unwrap_or(0))
+}
+
+fn count_entries(tables: &mut Tables<'_>, index: &[u8], shard: Shard, entries: u32) -> Result<(), Failure> {
+    let key = rows::index_key(index, shard, b"");
+    tables.index_sizes.insert(key.as_slice(), rows::seal_count(&key, entries).as_slice())?;
+    Ok(())
 }
 
 impl PartitionState for Partition<'_, '_> {
@@ -184,26 +238,41 @@ impl PartitionState for Partition<'_, '_> {
     }
 
     fn idle_actors(&mut self, since_ms: u64, most: usize) -> Result<Vec<u64>, Failure> {
+        if self.tables.idlest.seen_ms.get(&self.prefix).is_some_and(|seen_ms| *seen_ms > since_ms) {
+            return Ok(Vec::new());
+        }
         let (first, last) = (rows::numbered_key(&self.prefix, 0), rows::numbered_key(&self.prefix, u64::MAX));
         let mut idle = Vec::new();
+        let mut oldest_ms = u64::MAX;
         for row in self.tables.actors.range(first.as_slice()..=last.as_slice())? {
             let (key, sealed) = row?;
             let memory = rows::open_actor(key.value(), sealed.value())?;
+            oldest_ms = oldest_ms.min(memory.seen_ms);
             if memory.seen_ms <= since_ms {
                 idle.push((memory.seen_ms, rows::number_in(key.value(), &self.prefix)?));
             }
         }
+        self.tables.idlest.learn(&self.prefix, oldest_ms);
         idle.sort_unstable();
         Ok(idle.into_iter().take(most).map(|(_, actor)| actor).collect())
     }
 
     fn index_entries(&mut self, index: &Name) -> Result<u32, Failure> {
-        self.counted_entries(&rows::index_prefix(index))
+        counted_entries(self.tables, &rows::index_prefix(index), self.shard)
     }
 
     fn has_index_entry(&mut self, index: &Name, key: &Bytes) -> Result<bool, Failure> {
         let key = rows::index_key(&rows::index_prefix(index), self.shard, key);
         Ok(self.tables.index.get(key.as_slice())?.is_some())
+    }
+
+    fn ledger_entries(&mut self) -> Result<u32, Failure> {
+        Ok(ledger::head(&self.tables.ledger_heads, self.shard)?.entries())
+    }
+
+    fn append_ledger(&mut self, token: Token, store_ms: u64, entry: &Bytes) -> Result<(), Failure> {
+        self.wrote = true;
+        ledger::append(self.tables, self.key, token, store_ms, entry)
     }
 
     fn put_actor(&mut self, actor: u64, memory: ActorMemory) -> Result<(), Failure> {
@@ -231,15 +300,7 @@ impl PartitionState for Partition<'_, '_> {
 
     fn put_index_entry(&mut self, index: &Name, key: &Bytes, value: &Bytes) -> Result<(), Failure> {
         self.wrote = true;
-        let prefix = rows::index_prefix(index);
-        let key = rows::index_key(&prefix, self.shard, key);
-        let sealed = rows::seal_bytes(&key, value);
-        let new = self.tables.index.insert(key.as_slice(), sealed.as_slice())?.is_none();
-        if new {
-            let entries = self.counted_entries(&prefix)?;
-            self.count_entries(&prefix, entries + 1)?;
-        }
-        Ok(())
+        put_index_entry(self.tables, index, self.shard, key, value)
     }
 
     fn remove_index_entry(&mut self, index: &Name, key: &Bytes) -> Result<(), Failure> {
@@ -248,8 +309,8 @@ impl PartitionState for Partition<'_, '_> {
         let key = rows::index_key(&prefix, self.shard, key);
         let known = self.tables.index.remove(key.as_slice())?.is_some();
         if known {
-            let entries = self.counted_entries(&prefix)?;
-            self.count_entries(&prefix, entries.saturating_sub(1))?;
+            let entries = counted_entries(self.tables, &prefix, self.shard)?;
+            count_entries(self.tables, &prefix, self.shard, entries.saturating_sub(1))?;
         }
         Ok(())
     }

@@ -75,6 +75,13 @@ pub(super) fn index_prefix(index: &Name) -> Vec<u8> {
     key
 }
 
+/// The index whose name stands in the key of an entry.
+pub(super) fn index_name(key: &[u8]) -> Result<Name, Damaged> {
+    let name = key.split_first().and_then(|(length, rest)| rest.get(..usize::from(*length)));
+    let name = name.and_then(|name| std::str::from_utf8(name).ok());
+    name.map(Name::from).ok_or_else(|| damaged(key))
+}
+
 /// The key of an index entry; without an entry's key that of the index's size in the shard.
 pub(super) fn index_key(prefix: &[u8], shard: Shard, key: &[u8]) -> Vec<u8> {
     let mut place = Vec::with_capacity(prefix.len() + 2 + key.len());
@@ -92,7 +99,7 @@ pub(super) fn index_place(key: &[u8], prefix: &[u8]) -> Result<(Shard, Bytes), D
 }
 
 /// Puts the checksum before a value.
-fn seal(key: &[u8], value: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+pub(super) fn seal(key: &[u8], value: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut sealed = vec![0; CHECKSUM_BYTES];
     value(&mut sealed);
     let checksum = xxh3_64_with_seed(&sealed[CHECKSUM_BYTES..], xxh3_64(key));
@@ -101,7 +108,7 @@ fn seal(key: &[u8], value: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 }
 
 /// Takes the checksum off a value, if it is right.
-fn open<'v>(key: &[u8], mut sealed: &'v [u8]) -> Result<&'v [u8], Damaged> {
+pub(super) fn open<'v>(key: &[u8], mut sealed: &'v [u8]) -> Result<&'v [u8], Damaged> {
     let checksum = sealed.try_get_u64().map_err(|_| damaged(key))?;
     if checksum != xxh3_64_with_seed(sealed, xxh3_64(key)) {
         return Err(damaged(key));
@@ -109,7 +116,7 @@ fn open<'v>(key: &[u8], mut sealed: &'v [u8]) -> Result<&'v [u8], Damaged> {
     Ok(sealed)
 }
 
-fn damaged(key: &[u8]) -> Damaged {
+pub(super) fn damaged(key: &[u8]) -> Damaged {
     Damaged { row: key.escape_ascii().to_string() }
 }
 

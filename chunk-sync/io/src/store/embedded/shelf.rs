@@ -1,14 +1,17 @@
-//! What ops queries read of the embedded store's file: its indexes, in read transactions of their own beside the
+//! What ops queries read of the embedded store's file: indexes, ledgers and whole partitions, in read transactions of their own beside the
 //! store's thread, which they never keep waiting.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use chunk_sync::store::{IndexCursor, IndexEntry, IndexPage, Name, SHARD_COUNT, Shard, StoreFault};
+use chunk_sync::store::{
+    INDEX_NAMES_MAX, IndexCursor, IndexEntry, IndexPage, LedgerCursor, LedgerPage, Name, PartitionCursor,
+    PartitionsPage, SHARD_COUNT, Shard, StoreFault,
+};
 use redb::{Database, ReadableDatabase};
 
 use super::engine::Failure;
-use super::file::{INDEX, INDEX_SIZES};
-use super::rows;
+use super::file::{ACTORS, INDEX, INDEX_SIZES, LEDGER, ROWS};
+use super::{ledger, rows, whole};
 
 /// The file that is open now, if one is. Held weakly: only the store's thread opens and closes it.
 #[derive(Default)]
@@ -57,6 +60,56 @@ impl Shelf {
                 found.push(IndexEntry { shard, key: place, value });
             }
             Ok(IndexPage::cut(found, entries_max))
+        };
+        read().map_err(|failure| failure.fault())
+    }
+
+    /// Reads up to `entries_max` entries of the ledger after a cursor. Blocks on the disk.
+    pub(super) fn ledger_page(
+        &self,
+        after: Option<LedgerCursor>,
+        entries_max: usize,
+    ) -> Result<LedgerPage, StoreFault> {
+        let database = self.database()?;
+        let read = || -> Result<LedgerPage, Failure> {
+            ledger::page(&database.begin_read()?.open_table(LEDGER)?, after, entries_max)
+        };
+        read().map_err(|failure| failure.fault())
+    }
+
+    /// Reads up to `partitions_max` whole partitions after a place. Blocks on the disk.
+    pub(super) fn partitions_page(
+        &self,
+        after: Option<&PartitionCursor>,
+        partitions_max: usize,
+    ) -> Result<PartitionsPage, StoreFault> {
+        let database = self.database()?;
+        let read = || -> Result<PartitionsPage, Failure> {
+            let transaction = database.begin_read()?;
+            let (rows, actors) = (transaction.open_table(ROWS)?, transaction.open_table(ACTORS)?);
+            whole::page(&rows, &actors, after, partitions_max)
+        };
+        read().map_err(|failure| failure.fault())
+    }
+
+    /// Lists the indexes that have entries. Blocks on the disk.
+    pub(super) fn index_names(&self) -> Result<Vec<Name>, StoreFault> {
+        let database = self.database()?;
+        let read = || -> Result<Vec<Name>, Failure> {
+            let table = database.begin_read()?.open_table(INDEX)?;
+            let mut names = Vec::new();
+            let mut from = Vec::new();
+            while let Some(row) = table.range(from.as_slice()..)?.next() {
+                let name = rows::index_name(row?.0.value())?;
+                from = rows::index_key(&rows::index_prefix(&name), Shard(SHARD_COUNT), b"");
+                names.push(name);
+                if names.len() > INDEX_NAMES_MAX {
+                    break;
+                }
+            }
+            // As names are ordered elsewhere; keys begin with their length.
+            names.sort_unstable();
+            Ok(names)
         };
         read().map_err(|failure| failure.fault())
     }

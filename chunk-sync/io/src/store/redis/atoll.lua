@@ -7,12 +7,13 @@
 -- and end of a lease. Beside it lie a list, the log: previous token, token, packed events; a hash of actors: newest
 -- session epoch, up to which id acts are forgotten, then each act: id, token, four digits of length, result; a
 -- sorted set of the same actors by when they were seen last. An index of a shard is a sorted set of its keys, all
--- of score 0, and a hash of their values.
+-- of score 0, and a hash of their values. The ledger of a shard is a stream whose entries are numbered 0-1, 0-2…; it
+-- stays when it is empty, and with it the last number.
 
 local NONE = '0000000000000000'
 local RESEND_MAX, LOG_MAX, ROWS_MAX = @RESEND_MAX@, @LOG_MAX@, @ROWS_MAX@
 local ACTS_MAX, ACTORS_MAX, FORGOTTEN_TOGETHER_MAX = @ACTS_MAX@, @ACTORS_MAX@, @FORGOTTEN_TOGETHER_MAX@
-local INDEX_MAX = @INDEX_MAX@
+local INDEX_MAX, LEDGER_MAX = @INDEX_MAX@, @LEDGER_MAX@
 
 -- While a library loads, Redis hides `string` from it: a function may name it, a local here may not.
 local function sub(text, first, last) return string.sub(text, first, last) end
@@ -213,12 +214,12 @@ local function touch(partition, recent, confirm)
   if confirm == '1' then redis.call('HSET', partition, 't', recent) end
 end
 
--- KEYS: partition, log, the server's time in office, then actors and when they were seen if it is an act, then two
--- for each index. ARGV: token, not_after or '', lease guard in ms, events or '', how many rows it touches, whether
--- it will be confirmed, how many index steps, '' or the act (actor, epoch, id, confirmed), its result, after how
--- many ms an actor is idle, then the steps.
+-- KEYS: partition, log, the server's time in office, the shard's ledger, then actors and when they were seen if it is
+-- an act, then two for each index. ARGV: token, not_after or '', lease guard in ms, events or '', how many rows it
+-- touches, whether it will be confirmed, how many index steps, '' or the act (actor, epoch, id, confirmed), its result,
+-- after how many ms an actor is idle, '' or what it has to say to the ledger, then the steps.
 local function commit(keys, args)
-  local partition, token, not_after, events, first = keys[1], args[1], args[2], args[4], 11
+  local partition, token, not_after, events, entry, first = keys[1], args[1], args[2], args[4], args[11], 12
   local ms = now_ms()
   local now = hex(ms)
   local recent = redis.call('HGET', partition, 't') or ''
@@ -232,7 +233,7 @@ local function commit(keys, args)
     actor = sub(args[8], 1, 16)
     act = { epoch = sub(args[8], 17, 32), id = sub(args[8], 33, 48), confirmed = sub(args[8], 49, 64) }
     act.result = args[9]
-    memory = redis.call('HGET', keys[4], actor)
+    memory = redis.call('HGET', keys[5], actor)
     local known = judge_act(memory, act)
     if known then
       if known[1] == 'repeated' then touch(partition, recent, args[6]) end
@@ -247,23 +248,25 @@ local function commit(keys, args)
   local idle, remembers = {}, nil
   if act then
     remembers = remembered(memory, act, token)
-    if remembers and not memory then idle = idle_for(keys[4], keys[5], ms, tonumber(args[10])) end
+    if remembers and not memory then idle = idle_for(keys[5], keys[6], ms, tonumber(args[10])) end
     if not remembers or not idle then return { 'acts' } end
   end
   local steps = tonumber(args[7])
   refusal = steps > 0 and index_full(keys, args, first, steps)
   if refusal then return refusal end
+  if entry ~= '' and redis.call('XLEN', keys[4]) >= LEDGER_MAX then return { 'ledger' } end
 
   write(partition, args, first, ms, token, recent)
   if act then
     if #idle > 0 then
-      redis.call('HDEL', keys[4], unpack(idle))
-      redis.call('ZREM', keys[5], unpack(idle))
+      redis.call('HDEL', keys[5], unpack(idle))
+      redis.call('ZREM', keys[6], unpack(idle))
     end
-    redis.call('HSET', keys[4], actor, remembers)
-    redis.call('ZADD', keys[5], string.format('%.0f', ms), actor)
+    redis.call('HSET', keys[5], actor, remembers)
+    redis.call('ZADD', keys[6], string.format('%.0f', ms), actor)
   end
   if steps > 0 then write_index(keys, args, first) end
+  if entry ~= '' then redis.call('XADD', keys[4], '0-*', 'e', token .. now .. entry) end
   local previous = recent ~= '' and sub(recent, 1, 16) or NONE
   if events ~= '' then
     redis.call('RPUSH', keys[2], previous .. token .. events)
@@ -302,6 +305,35 @@ local function page(keys, args)
   return entries
 end
 
+-- A whole partition as it is at one moment. KEYS: partition, actors, when they were seen.
+local function whole(keys, args)
+  local seen = redis.call('ZRANGE', keys[3], 0, -1, 'WITHSCORES')
+  return { redis.call('HGETALL', keys[1]), redis.call('HGETALL', keys[2]), seen }
+end
+
+-- Calls a command with pairs of arguments, a bounded number of them at once.
+local PAIRS_TOGETHER = 1000
+local function in_parts(command, key, args, first, pairs)
+  for at = first, first + 2 * pairs - 1, 2 * PAIRS_TOGETHER do
+    local last = math.min(at + 2 * PAIRS_TOGETHER, first + 2 * pairs) - 1
+    redis.call(command, key, unpack(args, at, last))
+  end
+end
+
+-- Writes a whole partition where none is. KEYS as `whole`. ARGV: how many rows, how many actors, then the rows as name
+-- and value, the actors as number and memory, and again as when they were seen and number.
+local function restore(keys, args)
+  if redis.call('EXISTS', keys[1]) == 1 then return 'present' end
+  local rows, actors, first = tonumber(args[1]), tonumber(args[2]), 3
+  redis.call('DEL', keys[2], keys[3])
+  in_parts('HSET', keys[1], args, first, rows)
+  in_parts('HSET', keys[2], args, first + 2 * rows, actors)
+  in_parts('ZADD', keys[3], args, first + 2 * rows + 2 * actors, actors)
+  return 'done'
+end
+
 redis.register_function('@LIBRARY@_commit', commit)
+redis.register_function('@LIBRARY@_restore', restore)
+redis.register_function { function_name = '@LIBRARY@_whole', callback = whole, flags = { 'no-writes' } }
 redis.register_function { function_name = '@LIBRARY@_page', callback = page, flags = { 'no-writes' } }
 redis.register_function { function_name = '@LIBRARY@_tail', callback = tail, flags = { 'no-writes' } }

@@ -5,23 +5,24 @@
 use bytes::Bytes;
 use chunk_sync::store::{
     ACTORS_FORGOTTEN_TOGETHER_MAX, ACTORS_PER_PARTITION_MAX, ACTS_PER_ACTOR_MAX, Cas, Commit, CommitOutcome,
-    Document, EpochStep, INDEX_ENTRIES_PER_SHARD_MAX, IndexEntry, IndexStep, LOG_COMMITS_MAX, Lease,
-    LeaseStep, LoggedCommit, Name, PARTITION_ROWS_MAX, PartitionKey, PartitionView, Precondition,
-    RESEND_COMMITS_MAX, Refusal, Shard, Tail, Token,
+    Document, EpochStep, INDEX_ENTRIES_PER_SHARD_MAX, IndexEntry, IndexStep, LEDGER_ENTRIES_PER_SHARD_MAX,
+    LOG_COMMITS_MAX, Lease, LeaseStep, LoggedCommit, Name, PARTITION_ROWS_MAX, PartitionKey, PartitionView,
+    Precondition, RESEND_COMMITS_MAX, RecentTokens, Refusal, Shard, Tail, Token,
 };
 use redis::{Cmd, Value};
 
+use super::carry;
 use crate::store::{StoreOptions, events};
 
 /// The function library. The number is part of its name so that an older node which connects during a rolling
 /// upgrade doesn't replace what newer ones call: change it whenever arguments, replies or rows change.
-pub(super) const LIBRARY: &str = "atoll_2";
-const COMMIT: &str = "atoll_2_commit";
-const TAIL: &str = "atoll_2_tail";
-const PAGE: &str = "atoll_2_page";
-/// The places among KEYS that every commit has: partition, log, the server's time in office.
-const KEYS_ALWAYS: usize = 3;
-const HEX_BYTES: usize = 16;
+pub(super) const LIBRARY: &str = "atoll_3";
+const COMMIT: &str = "atoll_3_commit";
+const TAIL: &str = "atoll_3_tail";
+const PAGE: &str = "atoll_3_page";
+/// The places among KEYS that every commit has: partition, log, the server's time in office, ledger.
+const KEYS_ALWAYS: usize = 4;
+pub(super) const HEX_BYTES: usize = 16;
 
 /// The library's code, with the contract's limits in it.
 pub(super) fn library_code() -> String {
@@ -34,14 +35,15 @@ pub(super) fn library_code() -> String {
         .replace("@ACTORS_MAX@", &ACTORS_PER_PARTITION_MAX.to_string())
         .replace("@FORGOTTEN_TOGETHER_MAX@", &ACTORS_FORGOTTEN_TOGETHER_MAX.to_string())
         .replace("@INDEX_MAX@", &INDEX_ENTRIES_PER_SHARD_MAX.to_string())
+        .replace("@LEDGER_MAX@", &LEDGER_ENTRIES_PER_SHARD_MAX.to_string())
 }
 
-fn partition_key(partition: &PartitionKey) -> Vec<u8> {
+pub(super) fn partition_key(partition: &PartitionKey) -> Vec<u8> {
     [format!("{{s{}}}:", partition.shard().0).as_bytes(), partition.as_bytes()].concat()
 }
 
 /// What lies beside a partition. Keys of partitions begin with `w` and a digit, so this is never one of them.
-fn beside_key(what: &str, partition: &PartitionKey) -> Vec<u8> {
+pub(super) fn beside_key(what: &str, partition: &PartitionKey) -> Vec<u8> {
     [format!("{{s{}}}:{what}:", partition.shard().0).as_bytes(), partition.as_bytes()].concat()
 }
 
@@ -49,8 +51,13 @@ fn log_key(partition: &PartitionKey) -> Vec<u8> {
     beside_key("log", partition)
 }
 
+/// The ledger of a shard.
+pub(super) fn ledger_key(shard: Shard) -> String {
+    format!("{{s{}}}:ledger", shard.0)
+}
+
 /// The keys and the values of an index in a shard.
-fn index_keys(shard: Shard, index: &Name) -> [String; 2] {
+pub(super) fn index_keys(shard: Shard, index: &Name) -> [String; 2] {
     [format!("{{s{}}}:index:{index}", shard.0), format!("{{s{}}}:entry:{index}", shard.0)]
 }
 
@@ -59,11 +66,11 @@ pub(super) fn hash_tag(shard: Shard) -> String {
     format!("s{}", shard.0)
 }
 
-fn hex(number: u64) -> String {
+pub(super) fn hex(number: u64) -> String {
     format!("{number:016x}")
 }
 
-fn unhex(digits: &[u8]) -> Option<u64> {
+pub(super) fn unhex(digits: &[u8]) -> Option<u64> {
     let lower = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
     if digits.len() != HEX_BYTES || !digits.iter().all(lower) {
         return None;
@@ -93,7 +100,7 @@ pub(super) fn commit_command(commit: &Commit, options: StoreOptions, confirm: bo
     let mut command = redis::cmd("FCALL");
     command.arg(COMMIT).arg(first_index - 1 + 2 * indexes.len());
     command.arg(partition_key(&commit.partition)).arg(log_key(&commit.partition));
-    command.arg(format!("{{s{}}}:served", shard.0));
+    command.arg(format!("{{s{}}}:served", shard.0)).arg(ledger_key(shard));
     if commit.act.is_some() {
         command.arg(beside_key("actors", &commit.partition)).arg(beside_key("seen", &commit.partition));
     }
@@ -112,6 +119,10 @@ pub(super) fn commit_command(commit: &Commit, options: StoreOptions, confirm: bo
         }
     };
     command.arg(options.actor_idle_ms);
+    match &commit.ledger {
+        None => command.arg(""),
+        Some(entry) => command.arg(carry::pack_ledger_entry(&commit.partition, entry)),
+    };
     let place = |index: &Name| {
         let at = indexes.partition_point(|known| *known < index);
         (first_index + 2 * at).to_string()
@@ -174,11 +185,19 @@ fn lease_step(command: &mut Cmd, lease: &LeaseStep) {
 /// Reads the reply to a pipeline of [`load_command`] and `TIME`.
 pub(super) fn read_load(reply: Vec<Value>) -> Option<PartitionView> {
     let [hash, time]: [Value; 2] = reply.try_into().ok()?;
-    let mut view = PartitionView { store_ms: read_time(time)?, ..PartitionView::default() };
+    let store_ms = read_time(time)?;
+    let (recent, view) = read_rows(hash)?;
+    Some(PartitionView { token: recent.newest(), store_ms, ..view })
+}
+
+/// Reads the rows of a partition.
+pub(super) fn read_rows(hash: Value) -> Option<(RecentTokens, PartitionView)> {
+    let (mut recent, mut view) = (RecentTokens::default(), PartitionView::default());
     let mut fields = texts(hash)?.into_iter();
     while let (Some(field), Some(value)) = (fields.next(), fields.next()) {
         if &field[..] == b"t" {
-            view.token = Token(unhex(value.get(..HEX_BYTES)?)?);
+            let tokens = value.chunks(HEX_BYTES).map(|token| unhex(token).map(Token));
+            recent = RecentTokens::from_newest_first(tokens.collect::<Option<Vec<_>>>()?);
             continue;
         }
         let (kind, name) = field.split_at_checked(2)?;
@@ -198,7 +217,7 @@ pub(super) fn read_load(reply: Vec<Value>) -> Option<PartitionView> {
             _ => return None,
         }
     }
-    Some(view)
+    Some((recent, view))
 }
 
 fn read_time(time: Value) -> Option<u64> {
@@ -286,6 +305,7 @@ pub(super) fn read_commit(commit: &Commit, reply: Value) -> Option<CommitOutcome
         b"forgotten" => Refusal::ActForgotten { forgotten: number(1)? },
         b"fenced" => Refusal::ActFenced { newest: u32::try_from(number(1)?).ok()? },
         b"acts" => Refusal::ActsFull,
+        b"ledger" => Refusal::LedgerFull,
         b"index" => Refusal::IndexFull { index: index_at(commit, parts.get(1)?)? },
         _ => return None,
     };
@@ -308,7 +328,7 @@ fn index_at(commit: &Commit, place: &[u8]) -> Option<Name> {
 }
 
 /// An array of strings, also when it came as a map.
-fn texts(value: Value) -> Option<Vec<Bytes>> {
+pub(super) fn texts(value: Value) -> Option<Vec<Bytes>> {
     let text = |value| match value {
         Value::BulkString(bytes) => Some(Bytes::from(bytes)),
         Value::SimpleString(text) => Some(Bytes::from(text)),

@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, RedisError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -14,6 +16,7 @@ use super::find::Place;
 use super::server::{Confirm, Server};
 use crate::store::limits::{
     CONNECT_WAIT_MS, IN_FLIGHT_UNITS_MAX, RECONNECT_MS_MAX, RECONNECT_MS_MIN, REDIS_CONNECTIONS_PER_MASTER,
+    SILENCE_MS_MAX,
 };
 use crate::store::url::Asked;
 
@@ -27,12 +30,12 @@ pub(super) struct Link {
     pub(super) server: Server,
     /// Of reads, and of commits that nobody waits for any further: it is never kept waiting.
     pub(super) reads: MultiplexedConnection,
-    /// Of commits that replicas or disks are waited for; what comes while Redis waits is queued there.
-    pub(super) commits: MultiplexedConnection,
+    /// Of what replicas or disks are waited for.
     pub(super) confirmer: Option<Confirmer>,
 }
 
-const _: () = assert!(REDIS_CONNECTIONS_PER_MASTER == 2, "one for reads, one for commits");
+const _: () =
+    assert!(REDIS_CONNECTIONS_PER_MASTER == 3, "one for reads, two for commits that are waited for");
 
 /// The newest connections, if there are any now, and the way to say that they are bad.
 pub(super) struct Links {
@@ -140,18 +143,20 @@ async fn connect(place: &Place, asked: Asked, number: u64) -> Result<Link, Strin
         return Err(format!("the server loaded {loaded:?}, not {LIBRARY}"));
     }
     let waits = asked.replicas > 0 || server.confirm(asked.durability, asked) != Confirm::Nothing;
-    let (commits, confirmer) = if waits {
-        let commits = open(&info).await?;
-        (commits.clone(), Some(Confirmer::new(commits)))
-    } else {
-        (reads.clone(), None)
+    let confirmer = match waits {
+        true => Some(Confirmer::new([open(&info).await?, open(&info).await?])),
+        false => None,
     };
-    Ok(Link { number, server, reads, commits, confirmer })
+    Ok(Link { number, server, reads, confirmer })
 }
 
 /// One connection, made within the time that connecting may take.
 pub(super) async fn open(info: &ConnectionInfo) -> Result<MultiplexedConnection, String> {
-    let client = Client::open(info.clone()).map_err(|error| error.to_string())?;
+    // What hangs without a word is found by the system, also on a connection that nobody waits on.
+    let silence = Duration::from_millis(SILENCE_MS_MAX);
+    let probes = TcpKeepalive::new().with_time(silence / 2).with_interval(silence / 4);
+    let settings = TcpSettings::default().set_nodelay(true).set_keepalive(probes).set_user_timeout(silence);
+    let client = Client::open(info.clone().set_tcp_settings(settings)).map_err(|error| error.to_string())?;
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(Duration::from_millis(CONNECT_WAIT_MS)))
         .set_response_timeout(None)

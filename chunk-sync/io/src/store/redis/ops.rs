@@ -1,17 +1,21 @@
-//! What ops queries read of Redis: pages of indexes over all shards, from a replica of each master where there is
-//! one that can be reached, else from the master. Never used by a core.
+//! What ops queries ask of Redis: something of every shard, in one pipeline for each master; pages of indexes from a
+//! replica of each master where there is one that can be reached, the ledger from the masters. Never used by a core.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use chunk_sync::store::{IndexCursor, IndexPage, Name, SHARD_COUNT, Shard, StoreFault};
+use chunk_sync::store::{
+    IndexCursor, IndexPage, LedgerCursor, LedgerPage, Name, SHARD_COUNT, Shard, StoreFault,
+};
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Value};
+use redis::{Cmd, RedisError, Value};
+use tokio::time::timeout;
 
 use super::link::{Link, open, within};
-use super::server::{Server, replicas_of};
-use super::{RedisStore, codec};
-use crate::store::limits::{OPS_SHARDS_TOGETHER, REDIS_MASTERS_MAX};
+use super::server::{Server, follows, replicas_of};
+use super::{RedisStore, carry, codec, judge};
+use crate::store::limits::{OPS_SHARDS_TOGETHER, REDIS_MASTERS_MAX, REPLICA_WAIT_MS};
 use crate::store::url::RedisUrl;
 
 /// Connections to replicas, one for each master's run.
@@ -21,9 +25,39 @@ pub(super) struct Replicas {
     known: Mutex<BTreeMap<u64, MultiplexedConnection>>,
 }
 
+/// Who is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum From {
+    /// A replica where there is one, else its master.
+    Replicas,
+    /// Masters only.
+    Masters,
+}
+
 impl Replicas {
     pub(super) fn new(url: RedisUrl, cluster: bool) -> Self {
         Self { url, cluster, known: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Asks a replica of the master of `link`, if one can be had that follows it and answers in time.
+    async fn ask(&self, link: &mut Link, commands: &[Cmd]) -> Option<Vec<Value>> {
+        let mut replica = self.of(link).await?;
+        let mut asked = redis::pipe();
+        // One that has lost its master may lack anything.
+        asked.cmd("ROLE");
+        for command in commands {
+            asked.add_command(command.clone());
+        }
+        let wait = Duration::from_millis(REPLICA_WAIT_MS);
+        let reason = match timeout(wait, asked.query_async::<Vec<Value>>(&mut replica)).await {
+            Ok(Ok(mut values)) if values.first().is_some_and(follows) => return Some(values.split_off(1)),
+            Ok(Ok(_)) => "it does not follow its master now".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {REPLICA_WAIT_MS} ms"),
+        };
+        tracing::debug!(reason, "redis store: a replica fails, asking its master");
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&link.server.run);
+        None
     }
 
     /// A replica of the master of `link`, if one can be had.
@@ -60,10 +94,6 @@ impl Replicas {
         }
         Ok(connection)
     }
-
-    fn forget(&self, run: u64) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
-    }
 }
 
 impl RedisStore {
@@ -74,12 +104,81 @@ impl RedisStore {
         after: Option<&IndexCursor>,
         entries_max: usize,
     ) -> Result<IndexPage, StoreFault> {
+        let rest = |shard: Shard| after.filter(|cursor| cursor.shard == shard).map(|cursor| &cursor.key);
+        let walk = Walk {
+            from: From::Replicas,
+            first: after.map_or(Shard(0), |cursor| cursor.shard),
+            begun: after.is_some(),
+            entries_max,
+        };
+        let found = self.walk(
+            walk,
+            |shard| codec::index_entries_command(shard, index),
+            |shard, wanted| codec::index_page_command(shard, index, rest(shard), wanted),
+            codec::read_index_page,
+        );
+        Ok(IndexPage::cut(found.await?, entries_max))
+    }
+
+    /// Counts the entries of an index.
+    pub(in crate::store) async fn index_entries(&self, index: &Name) -> Result<u64, StoreFault> {
+        let mut entries = 0;
+        for shards in blocks(Shard(0)) {
+            let counts =
+                self.counts(From::Replicas, &shards, |shard| codec::index_entries_command(shard, index));
+            entries += counts.await?.into_iter().map(|(_, count)| count as u64).sum::<u64>();
+        }
+        Ok(entries)
+    }
+
+    /// Reads a page of the ledger from the masters, and waits until what it shows is safe.
+    pub(in crate::store) async fn ledger_page(
+        &self,
+        after: Option<LedgerCursor>,
+        entries_max: usize,
+    ) -> Result<LedgerPage, StoreFault> {
+        let rest =
+            |shard: Shard| after.filter(|after| after.shard == shard).map_or(0, |after| after.sequence);
+        let walk = Walk {
+            from: From::Masters,
+            first: after.map_or(Shard(0), |cursor| cursor.shard),
+            begun: after.is_some(),
+            entries_max,
+        };
+        let found = self.walk(
+            walk,
+            carry::ledger_entries_command,
+            |shard, wanted| carry::ledger_page_command(shard, rest(shard), wanted),
+            carry::read_ledger,
+        );
+        let page = LedgerPage::cut(found.await?, entries_max);
+        let mut shards: Vec<Shard> = page.entries.iter().map(|entry| entry.shard).collect();
+        shards.dedup();
+        for (link, shards) in self.by_master(&shards)?.into_values() {
+            self.settle(&link, shards[0]).await?;
+        }
+        Ok(page)
+    }
+
+    /// Removes a shard's ledger entries up to and including a number.
+    pub(in crate::store) async fn ledger_trim(&self, shard: Shard, up_to: u64) -> Result<(), StoreFault> {
+        let mut link = self.link(shard)?;
+        let trimmed = carry::ledger_trim_command(shard, up_to).query_async::<Value>(&mut link.reads).await;
+        trimmed.map(|_| ()).map_err(|error| self.ops_fault(&link, shard, &error))
+    }
+
+    /// Reads what there is of every shard, in their order, until there is one more than `entries_max`.
+    async fn walk<T>(
+        &self,
+        walk: Walk,
+        count: impl Fn(Shard) -> Cmd,
+        page: impl Fn(Shard, usize) -> Cmd,
+        read: impl Fn(Shard, Value) -> Option<Vec<T>>,
+    ) -> Result<Vec<T>, StoreFault> {
+        let Walk { from, first, begun, entries_max } = walk;
         let mut found = Vec::new();
-        let first = after.map_or(0, |cursor| cursor.shard.0);
-        for block in (first..SHARD_COUNT).step_by(usize::from(OPS_SHARDS_TOGETHER)) {
-            let shards: Vec<Shard> =
-                (block..SHARD_COUNT.min(block.saturating_add(OPS_SHARDS_TOGETHER))).map(Shard).collect();
-            let mut counts = self.counts(&shards, index).await?.into_iter().peekable();
+        for shards in blocks(first) {
+            let mut counts = self.counts(from, &shards, &count).await?.into_iter().peekable();
             while found.len() <= entries_max && counts.peek().is_some() {
                 let wanted = entries_max + 1 - found.len();
                 // Only as many shards as are needed, so that a reply is bounded by the page.
@@ -90,90 +189,116 @@ impl RedisStore {
                 {
                     if entries > 0 {
                         asked.push(shard);
-                        let known_rest = after.is_none_or(|cursor| cursor.shard != shard);
-                        expected += if known_rest { entries } else { 0 };
+                        // How much of the first is behind the cursor isn't known.
+                        expected += if begun && shard == first { 0 } else { entries };
                     }
                 }
-                let replies = self.fan_out(&asked, |shard| {
-                    let after = after.filter(|cursor| cursor.shard == shard).map(|cursor| &cursor.key);
-                    codec::index_page_command(shard, index, after, wanted)
-                });
-                for (shard, reply) in replies.await? {
-                    found.extend(codec::read_index_page(shard, reply).ok_or_else(|| unreadable(index))?);
+                for (shard, reply) in self.fan_out(from, &asked, |shard| page(shard, wanted)).await? {
+                    found.extend(read(shard, reply).ok_or_else(unreadable)?);
                 }
             }
             if found.len() > entries_max {
                 break;
             }
         }
-        Ok(IndexPage::cut(found, entries_max))
+        Ok(found)
     }
 
-    /// Counts the entries of an index.
-    pub(in crate::store) async fn index_entries(&self, index: &Name) -> Result<u64, StoreFault> {
-        let mut entries = 0;
-        for block in (0..SHARD_COUNT).step_by(usize::from(OPS_SHARDS_TOGETHER)) {
-            let shards: Vec<Shard> =
-                (block..SHARD_COUNT.min(block.saturating_add(OPS_SHARDS_TOGETHER))).map(Shard).collect();
-            entries +=
-                self.counts(&shards, index).await?.into_iter().map(|(_, count)| count as u64).sum::<u64>();
-        }
-        Ok(entries)
-    }
-
-    async fn counts(&self, shards: &[Shard], index: &Name) -> Result<Vec<(Shard, usize)>, StoreFault> {
-        let replies = self.fan_out(shards, |shard| codec::index_entries_command(shard, index)).await?;
+    async fn counts(
+        &self,
+        from: From,
+        shards: &[Shard],
+        count: impl Fn(Shard) -> Cmd,
+    ) -> Result<Vec<(Shard, usize)>, StoreFault> {
+        let replies = self.fan_out(from, shards, count).await?;
         let read = |(shard, reply)| Some((shard, redis::from_redis_value(reply).ok()?));
-        replies.into_iter().map(read).collect::<Option<Vec<_>>>().ok_or_else(|| unreadable(index))
+        replies.into_iter().map(read).collect::<Option<Vec<_>>>().ok_or_else(unreadable)
     }
 
     /// Asks something of each shard, in one pipeline for each master; the replies are in the order of shards.
     async fn fan_out(
         &self,
+        from: From,
         shards: &[Shard],
         command: impl Fn(Shard) -> Cmd,
     ) -> Result<BTreeMap<Shard, Value>, StoreFault> {
-        let mut by_run: BTreeMap<u64, (Link, Vec<Shard>)> = BTreeMap::new();
-        for shard in shards {
-            let link = self.links(*shard).and_then(|links| links.newest());
-            let Some(link) = link else {
-                self.suspect_map();
-                return Err(StoreFault::Away);
-            };
-            by_run.entry(link.server.run).or_insert_with(|| (link, Vec::new())).1.push(*shard);
-        }
         let mut replies = BTreeMap::new();
-        for (run, (mut link, shards)) in by_run {
-            let mut pipeline = redis::pipe();
-            for shard in &shards {
-                pipeline.add_command(command(*shard));
-            }
-            let mut said: Option<Vec<Value>> = None;
-            if let Some(mut replica) = self.replicas.of(&mut link).await {
-                match pipeline.query_async(&mut replica).await {
-                    Ok(values) => said = Some(values),
-                    Err(error) => {
-                        tracing::debug!(%error, "redis store: a replica fails, asking its master");
-                        self.replicas.forget(run);
-                    }
-                }
-            }
-            let values = match said {
+        for (mut link, shards) in self.by_master(shards)?.into_values() {
+            let commands: Vec<Cmd> = shards.iter().map(|shard| command(*shard)).collect();
+            let said = match from {
+                From::Replicas => self.replicas.ask(&mut link, &commands).await,
+                From::Masters => None,
+            };
+            let values: Vec<Value> = match said {
                 Some(values) => values,
-                None => pipeline.query_async(&mut link.reads).await.map_err(|error| {
-                    tracing::warn!(%error, "redis store: an ops query failed");
-                    let first = shards.first().and_then(|shard| self.links(*shard));
-                    first.inspect(|links| links.suspect(link.number));
-                    self.suspect_map();
-                    StoreFault::Away
-                })?,
+                None => {
+                    let mut pipeline = redis::pipe();
+                    for command in commands {
+                        pipeline.add_command(command);
+                    }
+                    let said = pipeline.query_async(&mut link.reads).await;
+                    said.map_err(|error| self.ops_fault(&link, shards[0], &error))?
+                }
             };
             replies.extend(shards.into_iter().zip(values));
         }
         Ok(replies)
     }
+
+    /// These shards by the master that answers for them now, each with at least one.
+    pub(super) fn by_master(
+        &self,
+        shards: &[Shard],
+    ) -> Result<BTreeMap<u64, (Link, Vec<Shard>)>, StoreFault> {
+        let mut by_run: BTreeMap<u64, (Link, Vec<Shard>)> = BTreeMap::new();
+        for shard in shards {
+            let link = self.link(*shard)?;
+            by_run.entry(link.server.run).or_insert_with(|| (link, Vec::new())).1.push(*shard);
+        }
+        Ok(by_run)
+    }
+
+    /// The connections to the master of a shard.
+    pub(super) fn link(&self, shard: Shard) -> Result<Link, StoreFault> {
+        self.links(shard).and_then(|links| links.newest()).ok_or_else(|| {
+            self.suspect_map();
+            StoreFault::Away
+        })
+    }
+
+    /// What an error on the connection to a shard's master means for an ops call that may be asked again.
+    pub(super) fn ops_fault(&self, link: &Link, shard: Shard, error: &RedisError) -> StoreFault {
+        self.ops_error(link, shard, error, false)
+    }
+
+    /// The same, of a call that is `once` done or not.
+    pub(super) fn ops_error(&self, link: &Link, shard: Shard, error: &RedisError, once: bool) -> StoreFault {
+        tracing::warn!(%error, "redis store: an ops call failed");
+        let (fault, reconnect) = judge(error, once);
+        if reconnect {
+            self.links(shard).inspect(|links| links.suspect(link.number));
+        }
+        self.suspect_map();
+        fault
+    }
 }
 
-fn unreadable(index: &Name) -> StoreFault {
-    StoreFault::Broken { text: format!("bad reply for index {index}") }
+/// Which entries of which shards are read.
+struct Walk {
+    from: From,
+    first: Shard,
+    /// Whether some of the first shard were read before.
+    begun: bool,
+    entries_max: usize,
+}
+
+/// All shards from one on, as many at a time as are asked together.
+fn blocks(first: Shard) -> impl Iterator<Item = Vec<Shard>> {
+    let blocks = (first.0..SHARD_COUNT).step_by(usize::from(OPS_SHARDS_TOGETHER));
+    blocks
+        .map(|block| (block..SHARD_COUNT.min(block.saturating_add(OPS_SHARDS_TOGETHER))).map(Shard).collect())
+}
+
+pub(super) fn unreadable() -> StoreFault {
+    StoreFault::Broken { text: "a reply to an ops call that can't be right".into() }
 }

@@ -169,6 +169,14 @@ impl Server {
     }
 }
 
+/// Whether a server that answers `ROLE` with this is a replica that hears its master.
+pub(super) fn follows(role: &Value) -> bool {
+    let Value::Array(parts) = role else { return false };
+    let is =
+        |at: usize, wanted: &[u8]| matches!(parts.get(at), Some(Value::BulkString(word)) if word == wanted);
+    is(0, b"slave") && is(3, b"connected")
+}
+
 /// The replicas that a master names, by host and port.
 pub(super) async fn replicas_of(
     connection: &mut MultiplexedConnection,

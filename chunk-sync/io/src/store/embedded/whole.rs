@@ -1,0 +1,146 @@
+//! Whole partitions of the file: read one after the other for export, and written where they are absent for import.
+//! What it takes of a batch's transaction is the store's thread's; what it reads is what was on disk last.
+
+use std::collections::BTreeMap;
+
+use chunk_sync::store::{
+    ActorMemory, IndexEntry, Name, PARTITIONS_PAGE_BYTES, PartitionCursor, PartitionKey, PartitionState,
+    PartitionsPage, RawPartition, RestoreError, Shard,
+};
+use redb::ReadableTable;
+
+use super::engine::{Failure, read_rows};
+use super::partition::{Partition, Tables};
+use super::rows::{self, Damaged, damaged};
+
+/// A change that ops tools make, beside the commits.
+pub(in crate::store) enum Change {
+    /// Removes a shard's ledger entries up to and including a number.
+    TrimLedger { shard: Shard, up_to: u64 },
+    /// Writes a partition that is absent.
+    Partition(RawPartition),
+    /// Writes entries of an index.
+    Index { index: Name, entries: Vec<IndexEntry> },
+}
+
+/// Does a change inside a transaction; answers whether it wrote anything.
+pub(super) fn change(
+    tables: &mut Tables<'_>,
+    change: &Change,
+) -> Result<Result<bool, RestoreError>, Failure> {
+    match change {
+        Change::TrimLedger { shard, up_to } => Ok(Ok(super::ledger::trim(tables, *shard, *up_to)?)),
+        Change::Partition(raw) => restore(tables, raw),
+        Change::Index { index, entries } => {
+            // Entries lie in the shard that they came from, whichever partition wrote them.
+            for entry in entries {
+                super::partition::put_index_entry(tables, index, entry.shard, &entry.key, &entry.value)?;
+            }
+            Ok(Ok(!entries.is_empty()))
+        }
+    }
+}
+
+fn restore(tables: &mut Tables<'_>, raw: &RawPartition) -> Result<Result<bool, RestoreError>, Failure> {
+    let mut partition = Partition::open(tables, &raw.key)?;
+    if !partition.is_absent() {
+        return Ok(Err(RestoreError::Present { key: raw.key.clone() }));
+    }
+    for (name, document) in &raw.docs {
+        partition.put_doc(name, document.cas, &document.value)?;
+    }
+    for (name, epoch) in &raw.epochs {
+        partition.put_epoch(name, *epoch)?;
+    }
+    for (name, lease) in &raw.leases {
+        partition.put_lease(name, *lease)?;
+    }
+    for (actor, memory) in &raw.actors {
+        partition.put_actor(*actor, memory.clone())?;
+    }
+    partition.put_recent(raw.recent.clone())?;
+    Ok(Ok(true))
+}
+
+/// Reads whole partitions after a place, until there are `partitions_max` or they are large.
+pub(super) fn page(
+    rows: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    actors: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    after: Option<&PartitionCursor>,
+    partitions_max: usize,
+) -> Result<PartitionsPage, Failure> {
+    let mut page = PartitionsPage::default();
+    let mut carried_bytes = 0;
+    let mut place = match after {
+        None => next_partition(rows, &[])?,
+        Some(after) => next_partition(rows, &end_of(&after.key))?,
+    };
+    while let Some(key) = place {
+        let raw = read(rows, actors, &key)?;
+        place = next_partition(rows, &end_of(&key))?;
+        carried_bytes += raw.carried_bytes();
+        page.partitions.push(raw);
+        if page.partitions.len() >= partitions_max || carried_bytes >= PARTITIONS_PAGE_BYTES {
+            page.next = place.map(|_| PartitionCursor::of(key));
+            break;
+        }
+    }
+    Ok(page)
+}
+
+fn end_of(key: &PartitionKey) -> Vec<u8> {
+    rows::key(&rows::prefix(key), rows::KIND_END, "")
+}
+
+/// The partition whose rows are the first ones after these bytes.
+fn next_partition(
+    rows: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    after: &[u8],
+) -> Result<Option<PartitionKey>, Failure> {
+    let Some(row) = rows.range(after..)?.next() else { return Ok(None) };
+    let (row, _) = row?;
+    let row = row.value();
+    let key = row.get(2).and_then(|length| row.get(3..3 + usize::from(*length)));
+    let key = key.and_then(PartitionKey::read).ok_or_else(|| damaged(row))?;
+    // A row in another's place, or of a partition without a head.
+    if rows::key(&rows::prefix(&key), rows::KIND_HEAD, "") != row {
+        return Err(damaged(row).into());
+    }
+    Ok(Some(key))
+}
+
+fn read(
+    rows: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    actors: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    key: &PartitionKey,
+) -> Result<RawPartition, Failure> {
+    let (head, view) = read_rows(rows, key)?;
+    Ok(RawPartition {
+        key: key.clone(),
+        recent: head.recent,
+        docs: view.docs,
+        epochs: view.epochs,
+        leases: view.leases,
+        actors: read_actors(actors, key)?,
+    })
+}
+
+fn read_actors(
+    actors: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    key: &PartitionKey,
+) -> Result<BTreeMap<u64, ActorMemory>, Failure> {
+    let prefix = rows::prefix(key);
+    let (first, last) = (rows::numbered_key(&prefix, 0), rows::numbered_key(&prefix, u64::MAX));
+    let mut found = BTreeMap::new();
+    for row in actors.range(first.as_slice()..=last.as_slice())? {
+        let (row, sealed) = row?;
+        let memory = rows::open_actor(row.value(), sealed.value())?;
+        found.insert(rows::number_in(row.value(), &prefix)?, memory);
+    }
+    let counted = actors.get(prefix.as_slice())?;
+    let counted = counted.map(|sealed| rows::open_count(&prefix, sealed.value())).transpose()?;
+    if found.len() != counted.unwrap_or(0) as usize {
+        return Err(Damaged { row: format!("{key}: {} actors of {counted:?}", found.len()) }.into());
+    }
+    Ok(found)
+}

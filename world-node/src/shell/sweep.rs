@@ -1,0 +1,86 @@
+//! Looks for transfers that nobody brings to their ends, because the node that did died: what the indexes list in two
+//! looks in a row goes to the core, which finishes it. One node of the cluster does this at a time; two would only do
+//! some of it twice.
+//!
+//! A task of the shell's tokio side. It reads indexes and nothing else; the core can't.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use chunk_sync::store::{INDEX_PAGE_ENTRIES_MAX, IndexEntry, Name, StoreFault};
+use chunk_sync_io::store::{OpsStore, StoreHandle};
+use tokio::sync::mpsc;
+
+use crate::executor::{INDEX_DECIDED, INDEX_PENDING};
+use crate::limits::{SWEEP_EVERY_MS, SWEEP_FOUND_MAX};
+use crate::rules::{Partition, TransferId};
+
+/// A transfer that is pending, or whose decision is remembered at a partition.
+pub(super) type Found = (TransferId, Option<Partition>);
+
+/// The thread's end of the task.
+pub(super) struct Sweep {
+    /// What was found.
+    pub(super) found: mpsc::Receiver<Found>,
+    /// Whether this node is to look.
+    pub(super) on: Arc<AtomicBool>,
+}
+
+/// Starts looking; it ends when the thread's end is dropped.
+pub(super) fn start(store: &StoreHandle) -> Sweep {
+    let (sender, found) = mpsc::channel(SWEEP_FOUND_MAX);
+    let on = Arc::new(AtomicBool::new(false));
+    tokio::spawn(look(store.ops(), sender, Arc::clone(&on)));
+    Sweep { found, on }
+}
+
+async fn look(ops: OpsStore, found: mpsc::Sender<Found>, on: Arc<AtomicBool>) {
+    let mut seen = BTreeSet::new();
+    loop {
+        tokio::time::sleep(Duration::from_millis(SWEEP_EVERY_MS)).await;
+        if found.is_closed() {
+            return;
+        }
+        if !on.load(Relaxed) {
+            seen.clear();
+            continue;
+        }
+        match list(&ops).await {
+            Ok(listed) => {
+                for item in listed.intersection(&seen) {
+                    // What finds no room is found again.
+                    let _ = found.try_send(*item);
+                }
+                seen = listed;
+            }
+            Err(fault) => tracing::debug!(%fault, "the sweep waits for the store"),
+        }
+    }
+}
+
+/// What both indexes list, at most so much that it can be handed over.
+async fn list(ops: &OpsStore) -> Result<BTreeSet<Found>, StoreFault> {
+    let mut listed = BTreeSet::new();
+    for (index, decided) in [(INDEX_PENDING, false), (INDEX_DECIDED, true)] {
+        let index = Name::from(index);
+        let mut after = None;
+        loop {
+            let page = ops.index_page(&index, after.as_ref(), INDEX_PAGE_ENTRIES_MAX).await?;
+            listed.extend(page.entries.iter().filter_map(|entry| read(entry, decided)));
+            after = page.next;
+            if after.is_none() || listed.len() >= 2 * SWEEP_FOUND_MAX {
+                break;
+            }
+        }
+    }
+    Ok(listed)
+}
+
+fn read(entry: &IndexEntry, decided: bool) -> Option<Found> {
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
+    let id: TransferId = text(&entry.key)?.parse().ok()?;
+    let at: Partition = text(&entry.value)?.parse().ok()?;
+    Some((id, decided.then_some(at)))
+}
