@@ -4,23 +4,25 @@
 //! lost session) the home is asked before anything is decided, and a refusal of such an act is itself remembered, so
 //! that an older node which still has the act under way can't do it after all.
 
+mod answered;
+mod ending;
+
 use super::commit::{ActResult, LEDGER_SCHEMA, LedgerRecord, commit_of, show, touched, unreadable};
-use super::limits::{RETRY_MS, SAY_WAITING_MS, TRIES_MAX};
+use super::limits::{RETRY_MS, SAY_WAITING_MS};
 use super::{Answer, Ask, Executor, Key, Port, key_of, number_of};
 use crate::rules::documents::Doc;
 use crate::rules::transfer::{FENCE_READS, Fence, Transfer, fence};
 use crate::rules::view::Presence;
 use crate::rules::{
-    ActId, Action, Actor, CommitSet, DocName, Effects, Event, Partition, RuleReject, TransferId, View,
-    decide, home, reads,
+    ActId, Action, Actor, DocName, Effects, Event, Partition, RuleReject, TransferId, View, decide, home,
+    reads,
 };
 use bytes::Bytes;
 use chunk_sync::ids::{Epoch, IslandId, PlayerId};
 use chunk_sync::limits::ACT_WAIT_MS;
-use chunk_sync::records::{EPOCH_SESSION, decode, encode};
-use chunk_sync::store::{Act, Commit, CommitOutcome, EpochStep, Refusal, StoreAnswer, StoreFault, StoreOp};
+use chunk_sync::records::{EPOCH_SESSION, encode};
+use chunk_sync::store::{Act, Commit, EpochStep, StoreOp};
 use chunk_sync::wire::{ActNumber, RejectCode};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// What a player wants done.
 #[derive(Clone, Debug)]
@@ -423,192 +425,9 @@ impl Executor {
         self.send_commit(act, Underway::new(commit, None, result, None), port)
     }
 
-    pub(super) fn act_answered(&mut self, key: ActKey, answer: StoreAnswer, port: &mut dyn Port) {
-        let Some(mut act) = self.acts.remove(&key) else { return };
-        let Stage::Commit(underway) = std::mem::replace(&mut act.stage, Stage::Ask) else {
-            self.acts.insert(key, act);
-            return;
-        };
-        // Also when it has to be sent again: nobody else waits for a store that doesn't answer.
-        self.unlock(act.home(), Key::Act(key.0, key.1));
-        let turn = self.judged(&mut act, *underway, answer, port);
-        self.go_on(key, act, turn, port);
-    }
-
-    fn judged(
-        &mut self,
-        act: &mut OpenAct,
-        mut underway: Underway,
-        answer: StoreAnswer,
-        port: &mut dyn Port,
-    ) -> Turn {
-        let host = |code: RejectCode| Turn::End(Verdict::Refused(Why::Host(code)));
-        let refusal = match answer {
-            StoreAnswer::Committed(CommitOutcome::Done { token, previous, .. }) => {
-                return self.act_done(act, underway, (previous, token), port);
-            }
-            StoreAnswer::Committed(CommitOutcome::Refused(refusal)) => refusal,
-            StoreAnswer::Failed(StoreFault::Full) if !underway.unknown && !act.again => {
-                return host(RejectCode::StoreFull);
-            }
-            StoreAnswer::Failed(StoreFault::Away) if !underway.unknown && !act.again => {
-                return host(RejectCode::StoreAway);
-            }
-            // It may be done, and this store can't tell; nobody waits for it for ever.
-            StoreAnswer::Failed(StoreFault::Broken { .. }) if act.has_waited(port.now_ms()) => {
-                self.counters.faults += 1;
-                return Turn::End(Verdict::Over);
-            }
-            StoreAnswer::Failed(StoreFault::Invalid(_)) if !underway.unknown => {
-                self.counters.faults += 1;
-                return host(RejectCode::BadAct);
-            }
-            fault => {
-                underway.unknown |= !matches!(fault, StoreAnswer::Failed(StoreFault::Away));
-                underway.resting = true;
-                act.stage = Stage::Commit(Box::new(underway));
-                return Turn::Wait;
-            }
-        };
-        // A copy of it may still be on its way to the store: a refusal must be remembered there from now on.
-        act.again |= underway.unknown;
-        self.refused_by_store(act, &underway, refusal, port)
-    }
-
-    fn refused_by_store(
-        &mut self,
-        act: &mut OpenAct,
-        underway: &Underway,
-        refusal: Refusal,
-        port: &mut dyn Port,
-    ) -> Turn {
-        let host = |code: RejectCode| Turn::End(Verdict::Refused(Why::Host(code)));
-        if let Some(named) = underway.result.settles.filter(|_| underway.proves) {
-            self.is_old(act.home());
-            return self.look_at_estate(act, named, port);
-        }
-        match refusal {
-            Refusal::Repeated { result, .. } => {
-                let result = decode::<ActResult>(&result).unwrap_or_default();
-                act.stage = Stage::Recalled(result, self.next_reading());
-                self.recall(act, port)
-            }
-            // Memory was asked: the act was never done.
-            Refusal::TooLate { .. } if underway.effects.is_none() && underway.result.refused.is_none() => {
-                self.decide_anew(act, port)
-            }
-            Refusal::TooLate { .. } => self.refuse(act, Why::Host(RejectCode::StoreAway), port),
-            Refusal::Conflict { .. } => {
-                self.counters.conflicts += 1;
-                act.tries += 1;
-                if act.tries > TRIES_MAX {
-                    return self.refuse(act, Why::Host(RejectCode::Contested), port);
-                }
-                // The home is old here: it is read anew, and the rule asked again.
-                self.is_old(act.home());
-                self.decide_anew(act, port)
-            }
-            // A later session has asked than the one that the commit was made for.
-            Refusal::EpochMismatch { .. } | Refusal::ActFenced { .. }
-                if underway.epoch() < act.actor.epoch =>
-            {
-                self.ask_memory(act, port)
-            }
-            Refusal::EpochMismatch { .. } | Refusal::ActFenced { .. } => Turn::End(Verdict::Fenced),
-            Refusal::ActForgotten { .. } if act.again => Turn::End(Verdict::Over),
-            Refusal::ActForgotten { .. } => host(RejectCode::ActForgotten),
-            Refusal::ActsFull => host(RejectCode::TooManyActs),
-            Refusal::PartitionFull | Refusal::IndexFull { .. } | Refusal::LedgerFull => {
-                self.refuse(act, Why::Host(RejectCode::NoRoom), port)
-            }
-            Refusal::LeaseHeld { .. }
-            | Refusal::LeaseLost { .. }
-            | Refusal::NotExpired { .. }
-            | Refusal::StoreYoung => {
-                self.counters.faults += 1;
-                host(RejectCode::StoreAway)
-            }
-        }
-    }
-
     fn decide_anew(&mut self, act: &mut OpenAct, port: &mut dyn Port) -> Turn {
         act.stage = Stage::Read(self.next_reading());
         self.try_act(act, port)
-    }
-
-    /// The commit is done: others are told, its transfer goes on its way.
-    fn act_done(
-        &mut self,
-        act: &mut OpenAct,
-        underway: Underway,
-        tokens: (chunk_sync::store::Token, chunk_sync::store::Token),
-        port: &mut dyn Port,
-    ) -> Turn {
-        let event = underway.commit.events.first().cloned().unwrap_or_default();
-        let home = act.home();
-        self.committed(home, tokens, event, port);
-        if underway.proves {
-            return Turn::End(Verdict::Done(None));
-        }
-        let Some(effects) = underway.effects else {
-            let why = underway.result.refused.and_then(Why::from_code);
-            return Turn::End(Verdict::Refused(why.unwrap_or(Why::Rule(RuleReject::Unread))));
-        };
-        let key = (act.actor.player, number_of(act.actor.act));
-        self.awaiting.extend(effects.transfer.map(|id| (id, key)));
-        self.send_off(&effects, underway.fence);
-        if effects.transfer.is_some() {
-            act.stage = Stage::Carried;
-            return Turn::Wait;
-        }
-        if let Some(named) = underway.result.settles {
-            return self.look_at_estate(act, named, port);
-        }
-        Turn::End(Verdict::Done(journey(&effects)))
-    }
-
-    /// Transfers that a commit left pending go on their way. The one that an act itself sent knows its fence.
-    fn send_off(&mut self, effects: &Effects, mut fence: Option<Fence>) {
-        for (name, doc) in &effects.commit.writes {
-            if let (DocName::Out(id), Some(Doc::Out(transfer))) = (name, doc) {
-                let known = if effects.transfer == Some(*id) { fence.take() } else { None };
-                self.carry(*id, transfer.clone(), known);
-            }
-        }
-    }
-
-    /// What a remembered act came to.
-    fn recall(&mut self, act: &mut OpenAct, port: &mut dyn Port) -> Turn {
-        let Stage::Recalled(result, min) = act.stage else { return Turn::Wait };
-        let key = Key::Act(act.actor.player, number_of(act.actor.act));
-        if let Some(code) = result.refused {
-            let why = Why::from_code(code).unwrap_or(Why::Rule(RuleReject::Unread));
-            return Turn::End(Verdict::Refused(why));
-        }
-        let home = act.home();
-        if result.transfer.is_none() && result.settles.is_none() {
-            let island = match act.action {
-                Action::Travel { island } => Some(island),
-                _ => None,
-            };
-            return Turn::End(Verdict::Done(island));
-        }
-        if !self.is_ready(home, min, key, port) {
-            return Turn::Wait;
-        }
-        if let Some(named) = result.settles {
-            return self.look_at_estate(act, named, port);
-        }
-        let Some(id) = result.transfer else { return Turn::End(Verdict::Over) };
-        match self.pending(home, id) {
-            Ok(Some(transfer)) => {
-                self.awaiting.insert(id, (act.actor.player, number_of(act.actor.act)));
-                self.carry(id, transfer, None);
-                act.stage = Stage::Carried;
-                Turn::Wait
-            }
-            Ok(None) | Err(_) => Turn::End(Verdict::Over),
-        }
     }
 
     /// A transfer that is pending at a partition, as it is known here.
@@ -650,62 +469,6 @@ impl Executor {
             }
         }
     }
-
-    /// Whether a version of an estate is everywhere, or the estate is gone and with it all that was allowed on it. What
-    /// is read may be ahead of what is safe, so the store is asked to do nothing if it is so: then nobody loses it.
-    fn look_at_estate(
-        &mut self,
-        act: &mut OpenAct,
-        (estate, version): (ActId, u32),
-        port: &mut dyn Port,
-    ) -> Turn {
-        let (home, key) = (act.home(), Key::Act(act.actor.player, number_of(act.actor.act)));
-        act.stage = Stage::Settling(estate, version);
-        if !self.is_ready(home, 0, key, port) {
-            return Turn::Wait;
-        }
-        let Some(replica) = self.replicas.get_mut(&home) else { return Turn::Wait };
-        let document = replica.doc(&DocName::Estate.to_string());
-        let record = document.and_then(|document| Doc::unpack(DocName::Estate, &document.value).ok());
-        if let Some(Doc::Estate(record)) = record
-            && record.id == estate
-            && (record.version < version || !record.behind.is_empty())
-        {
-            replica.waiters.insert(key);
-            return Turn::Wait;
-        }
-        let (writes, events, ledger) = (BTreeMap::new(), Vec::new(), Vec::new());
-        let set =
-            CommitSet { partition: home, reads: BTreeSet::from([DocName::Estate]), writes, events, ledger };
-        let commit = commit_of(&set, replica, port.token());
-        let result = ActResult { settles: Some((estate, version)), ..ActResult::default() };
-        // It is done: whatever the store says now, nobody may call it refused.
-        act.again = true;
-        self.send_commit(act, Underway { proves: true, ..Underway::new(commit, None, result, None) }, port)
-    }
-
-    /// A transfer was decided: the act that sent it has ended.
-    pub(super) fn decided(&mut self, id: TransferId, refused: Option<RuleReject>) {
-        let Some(key) = self.awaiting.remove(&id) else { return };
-        let Some(act) = self.acts.remove(&key) else { return };
-        let verdict = match refused {
-            None => Verdict::Done(None),
-            Some(why) => Verdict::Refused(Why::Rule(why)),
-        };
-        match verdict {
-            Verdict::Done(_) => self.counters.done += 1,
-            _ => self.counters.refused += 1,
-        }
-        self.say(key, act.actor.epoch, verdict);
-    }
-
-    /// A transfer ended where nobody here saw how: so did the act that sent it.
-    pub(super) fn ended_unseen(&mut self, id: TransferId) {
-        let Some(key) = self.awaiting.remove(&id) else { return };
-        let Some(act) = self.acts.remove(&key) else { return };
-        self.counters.over += 1;
-        self.say(key, act.actor.epoch, Verdict::Over);
-    }
 }
 
 impl Underway {
@@ -731,12 +494,4 @@ fn result_of(act: &OpenAct, effects: &Effects) -> ActResult {
         _ => None,
     };
     ActResult { refused: None, transfer: effects.transfer, settles }
-}
-
-/// Where an act's player set out for.
-fn journey(effects: &Effects) -> Option<IslandId> {
-    effects.commit.events.iter().find_map(|event| match event {
-        Event::Travelled { island, .. } => Some(*island),
-        _ => None,
-    })
 }

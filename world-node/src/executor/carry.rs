@@ -418,7 +418,7 @@ impl Executor {
         self.decided(id, decision.refused);
         self.counters.carried += 1;
         if let Some(to) = to {
-            self.to_forget(to, id, decision, port);
+            self.forget_later(to, id, decision, port);
         }
     }
 

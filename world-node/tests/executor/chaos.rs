@@ -119,10 +119,11 @@ fn play(world: &mut World, players: u64) {
             let node = world.pick(NODES);
             world.enter(player, node);
         }
-        if world.chance(60) && world.client(player).open().len() < ACTS_OPEN_MAX {
-            if let Some(action) = world.wish(player) {
-                world.ask(player, action);
-            }
+        if world.chance(60)
+            && world.client(player).open().len() < ACTS_OPEN_MAX
+            && let Some(action) = world.wish(player)
+        {
+            world.ask(player, action);
         }
     }
 }
