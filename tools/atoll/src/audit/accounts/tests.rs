@@ -1,0 +1,1 @@
+//! The balances: what is right stays silent, what is not is told.
