@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::archive;
 use crate::audit::complete::clock;
 use crate::audit::watch::{Audit, Watch};
 use crate::desk::Desk;
@@ -98,18 +99,9 @@ impl Books {
             "ledger open"
         );
         let (stop, stopped) = watch::channel(false);
-        let shown = Shown { folder: folder.display().to_string(), ..Shown::default() };
-        status.set(shown.clone());
-        let drain = Drain {
-            store,
-            work: Some((Box::new(files), reading.watch)),
-            status,
-            shown,
-            snapshot_due: Instant::now() + SNAPSHOT_EVERY,
-            snapshot_entries: None,
-            count_due: Instant::now(),
-            store_away: false,
-        };
+        let mut drain = Drain::new(store, Box::new(files), reading.watch, status);
+        drain.shown.folder = folder.display().to_string();
+        drain.show();
         Ok(Self { stop, task: tokio::spawn(drain.run(stopped)) })
     }
 
@@ -135,6 +127,15 @@ pub(crate) async fn open(
     status: &Status,
     desk: &Desk,
 ) -> Result<Option<Books>, Failure> {
+    match archive::unfinished(store).await {
+        Ok(false) => {}
+        Ok(true) => {
+            return Err(Failure::setup(
+                "an import into this store began and did not end: empty it and the ledger's folder, and import again",
+            ));
+        }
+        Err(fault) => return Err(Failure::run(fault)),
+    }
     desk.open(store.clone(), folder);
     match folder {
         Some(folder) => Books::start(store.clone(), folder, status.clone()).await.map(Some),
@@ -183,9 +184,7 @@ fn name_of(folder: &Path) -> Result<String, SinkError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
-    // The system's randomness, by way of the standard library's hasher.
-    let random = || std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), 0);
-    let name = format!("{:016x}{:016x}", random(), random());
+    let name = format!("{:016x}{:016x}", token(), token());
     let new = folder.join("name.new");
     std::fs::write(&new, &name).and_then(|()| std::fs::File::open(&new)?.sync_all()).map_err(failed)?;
     std::fs::rename(new, path).map_err(failed)?;
@@ -203,6 +202,21 @@ struct BooksRecord {
 pub(crate) fn partition() -> PartitionKey {
     let world: WorldId = WORLD;
     PartitionKey::cluster(world, CLUSTER_BOOKS)
+}
+
+/// A name for a commit by a tool: random, and never the reserved one.
+pub(crate) fn token() -> u64 {
+    // The system's randomness, by way of the standard library's hasher.
+    std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), 0) | 1
+}
+
+/// Notes in the store that its ledger is kept in this folder from now on.
+///
+/// # Errors
+/// When it is kept elsewhere, or either can't be asked.
+pub(crate) async fn claim_folder(store: &StoreHandle, folder: &Path) -> Result<(), Failure> {
+    let name = name_of(folder).map_err(Failure::setup)?;
+    claim(store, &name, folder).await
 }
 
 /// Notes in the store that its ledger is kept here, unless it is kept elsewhere.
@@ -228,11 +242,7 @@ async fn claim(store: &StoreHandle, name: &str, folder: &Path) -> Result<(), Fai
         }
         let shown = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
         let record = BooksRecord { v: 1, name: name.to_owned(), folder: shown.display().to_string() };
-        let token = Token(std::hash::BuildHasher::hash_one(
-            &std::collections::hash_map::RandomState::new(),
-            name,
-        ) | 1);
-        let commit = Commit::new(partition(), token).absent(DOC_BOOKS).put(DOC_BOOKS, encode(&record));
+        let commit = Commit::new(partition(), Token(token())).absent(DOC_BOOKS).put(DOC_BOOKS, encode(&record));
         match store.call(StoreOp::Commit(commit)).await {
             StoreAnswer::Committed(CommitOutcome::Done { .. } | CommitOutcome::Refused(Refusal::Conflict { .. }))
             | StoreAnswer::Failed(StoreFault::TimedOut) => {}
@@ -260,6 +270,19 @@ struct Drain {
 }
 
 impl Drain {
+    fn new(store: StoreHandle, sink: Box<dyn LedgerSink>, watch: Watch, status: Status) -> Self {
+        Self {
+            store,
+            work: Some((sink, watch)),
+            status,
+            shown: Shown::default(),
+            snapshot_due: Instant::now() + SNAPSHOT_EVERY,
+            snapshot_entries: None,
+            count_due: Instant::now(),
+            store_away: false,
+        }
+    }
+
     async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut due = tokio::time::interval(DRAIN_EVERY);
         due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -467,3 +490,6 @@ pub(crate) fn folder_of(asked: Option<&PathBuf>, store: &chunk_sync_io::store::S
         (None, chunk_sync_io::store::StoreUrl::Redis(_)) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

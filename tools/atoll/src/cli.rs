@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Command};
 
+use crate::archive;
 use crate::audit;
 use crate::config::keys::{Role, keys_of};
 use crate::play;
@@ -17,6 +18,8 @@ pub(crate) enum Wanted {
     Run(Role, BTreeMap<String, String>, Option<PathBuf>),
     /// Walk about in the world.
     Play(play::Options),
+    /// Export or import a world.
+    Archive(archive::Options),
     /// Audit a world.
     Audit(audit::command::Options),
     /// Print the configuration.
@@ -51,6 +54,8 @@ pub(crate) fn command() -> Command {
         .subcommands(Role::ALL.map(subcommand))
         .subcommand(play::command())
         .subcommand(audit::command::command())
+        .subcommand(archive::command_export())
+        .subcommand(archive::command_import())
         .subcommand(Command::new("config").about("Print every configuration key: default, unit, meaning"))
 }
 
@@ -66,8 +71,12 @@ pub(crate) fn wanted(matches: &ArgMatches) -> Wanted {
     if let Some(("play", rest)) = matches.subcommand() {
         return Wanted::Play(play::options(rest));
     }
-    if let Some(("audit", rest)) = matches.subcommand() {
-        return Wanted::Audit(audit::command::options(rest));
+    match matches.subcommand() {
+        Some(("audit", rest)) => return Wanted::Audit(audit::command::options(rest)),
+        Some((name @ ("export" | "import"), rest)) => {
+            return Wanted::Archive(archive::options(rest, name == "export"));
+        }
+        _ => {}
     }
     let role = |name: &str| Role::ALL.into_iter().find(|role| role.name() == name);
     let Some((role, matches)) = matches.subcommand().and_then(|(name, rest)| Some((role(name)?, rest)))

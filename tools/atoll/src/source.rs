@@ -75,6 +75,14 @@ impl Source {
         }
     }
 
+    /// Where the ledger is, if that is known.
+    ///
+    /// # Errors
+    /// When the store's URL can't be read.
+    pub(crate) fn ledger(&self) -> Result<Option<PathBuf>, Failure> {
+        Ok(books::folder_of(self.ledger.as_ref(), &self.url()?))
+    }
+
     /// Opens a store that is there.
     ///
     /// # Errors
@@ -102,8 +110,7 @@ impl Source {
             )),
             error => Failure::setup(error),
         })?;
-        let ledger = books::folder_of(self.ledger.as_ref(), &url);
-        Ok(Opened { store, ledger })
+        Ok(Opened { store, ledger: self.ledger()? })
     }
 }
 

@@ -151,39 +151,39 @@ impl World {
 
 async fn read(store: &StoreHandle, ledger: Option<&Path>) -> Result<World, AuditError> {
     let mut before: BTreeMap<String, u128> = BTreeMap::new();
-    each_partition(store, |place, raw| {
-        before.insert(place, part::print_of(&raw.docs));
+    each_partition(store, |raw| {
+        before.extend(part::place_of(&raw.key).map(|place| (place, part::print_of(&raw.docs))));
     })
     .await?;
-    let (accounts, books, undrained) = read_books(store, ledger).await?;
+    let books = read_books(store, ledger).await?;
     // Between the two readings, as the ledger: what doesn't change from one to the other agrees with them.
     let pending = index(store, "pending").await?;
     let estates = index(store, "estates").await?;
     let mut parts = BTreeMap::new();
-    each_partition(store, |place, raw| {
-        let part = part::look(&place, &raw.docs);
-        parts.insert(place, part);
+    each_partition(store, |raw| {
+        if let Some(place) = part::place_of(&raw.key) {
+            let part = part::look(&place, &raw.docs);
+            parts.insert(place, part);
+        }
     })
     .await?;
     let changed = |place: &&String| before.get(*place) != parts.get(*place).map(|part: &Part| &part.print);
     let moving = before.keys().chain(parts.keys()).filter(changed).cloned().collect();
     let now_ms = clock(store).await?;
+    let undrained = books.undrained.len() as u64;
+    let (accounts, books) = (books.accounts, books.wrong);
     Ok(World { parts, moving, accounts, books, pending, estates, undrained, now_ms })
 }
 
-/// Reads all partitions of the game, page by page.
-async fn each_partition(
+/// Reads all partitions, page by page.
+pub(crate) async fn each_partition(
     store: &StoreHandle,
-    mut take: impl FnMut(String, RawPartition),
+    mut take: impl FnMut(RawPartition),
 ) -> Result<(), StoreFault> {
     let (ops, mut after) = (store.ops(), None);
     loop {
         let page = ops.partitions_page(after.as_ref(), PAGE).await?;
-        for raw in page.partitions {
-            if let Some(place) = part::place_of(&raw.key) {
-                take(place, raw);
-            }
-        }
+        page.partitions.into_iter().for_each(&mut take);
         after = page.next;
         if after.is_none() {
             return Ok(());
@@ -215,17 +215,14 @@ pub(crate) async fn clock(store: &StoreHandle) -> Result<u64, StoreFault> {
     }
 }
 
-/// The store's undrained entries first, the files after them: an entry that moves from one to the other meanwhile is
-/// in both then, never in neither.
-async fn read_books(
-    store: &StoreHandle,
-    ledger: Option<&Path>,
-) -> Result<(Accounts, Vec<String>, u64), AuditError> {
-    let mut waiting: BTreeMap<(u16, u64), LedgerEntry> = BTreeMap::new();
+/// Reads the books: the store's undrained entries first, the files after them, so that an entry which moves from one
+/// to the other meanwhile is in both, never in neither.
+pub(crate) async fn read_books(store: &StoreHandle, ledger: Option<&Path>) -> Result<Books, AuditError> {
+    let mut undrained: BTreeMap<(u16, u64), LedgerEntry> = BTreeMap::new();
     let (ops, mut after) = (store.ops(), None);
     loop {
         let page = ops.ledger_page(after, PAGE).await?;
-        waiting.extend(page.entries.into_iter().map(|entry| ((entry.shard.0, entry.sequence), entry)));
+        undrained.extend(page.entries.into_iter().map(|entry| ((entry.shard.0, entry.sequence), entry)));
         after = page.next;
         if after.is_none() {
             break;
@@ -233,7 +230,7 @@ async fn read_books(
     }
     let folder = ledger.map(Path::to_owned);
     let read = tokio::task::spawn_blocking(move || {
-        let mut books = Books { accounts: Accounts::new(), waiting, wrong: Vec::new() };
+        let mut books = Books { accounts: Accounts::new(), undrained, wrong: Vec::new() };
         match folder.as_deref() {
             Some(folder) if folder.is_dir() => {
                 let failed = |error| AuditError::Ledger(format!("{}: {error}", folder.display()));
@@ -241,7 +238,8 @@ async fn read_books(
             }
             _ => {}
         }
-        Ok(books.closed())
+        books.close();
+        Ok(books)
     });
     read.await.unwrap_or_else(|error| Err(AuditError::Ledger(format!("reading it failed: {error}"))))
 }
@@ -249,10 +247,14 @@ async fn read_books(
 /// Everything is kept: the complete audit reads each entry once and forgets it.
 const ROOM: Room = Room { holders: usize::MAX, remembered: usize::MAX };
 
-struct Books {
-    accounts: Accounts,
-    waiting: BTreeMap<(u16, u64), LedgerEntry>,
-    wrong: Vec<String>,
+/// The books as they were read.
+pub(crate) struct Books {
+    /// Balances of everybody.
+    pub(crate) accounts: Accounts,
+    /// Entries that are not in the files.
+    pub(crate) undrained: BTreeMap<(u16, u64), LedgerEntry>,
+    /// What is wrong with the books alone.
+    pub(crate) wrong: Vec<String>,
 }
 
 impl Books {
@@ -261,16 +263,15 @@ impl Books {
         self.accounts.apply(entry, ROOM, &mut |text| wrong.push(text));
     }
 
-    fn closed(mut self) -> (Accounts, Vec<String>, u64) {
-        let waiting = std::mem::take(&mut self.waiting);
-        let undrained = waiting.len() as u64;
-        waiting.values().for_each(|entry| self.apply(entry));
+    fn close(&mut self) {
+        let undrained = std::mem::take(&mut self.undrained);
+        undrained.values().for_each(|entry| self.apply(entry));
+        self.undrained = undrained;
         // Whoever is short when everything was read is short.
         for _ in 0..2 {
             let wrong = &mut self.wrong;
             self.accounts.end_pass(&mut |text| wrong.push(text));
         }
-        (self.accounts, self.wrong, undrained)
     }
 }
 
@@ -282,7 +283,7 @@ impl Reader for Books {
     fn page(&mut self, page: Page) {
         match page {
             Page::Entry(entry) => {
-                self.waiting.remove(&(entry.shard.0, entry.sequence));
+                self.undrained.remove(&(entry.shard.0, entry.sequence));
                 self.apply(&entry);
             }
             Page::Opening(bytes) => {

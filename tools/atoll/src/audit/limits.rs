@@ -16,6 +16,8 @@ pub(crate) const FINDINGS_TOLD_MAX: usize = 1_000;
 pub(crate) const OPEN_MS_MAX: u64 = 60_000;
 /// Partitions that are compared with the ledger at once while a cluster runs.
 pub(crate) const COMPARED_TOGETHER: usize = 8;
+/// How often the walk through all partitions begins again at most: listing them may cost the store a look at every key.
+pub(crate) const WALK_EVERY: Duration = Duration::from_secs(10);
 /// Readings of an unchanged partition that must all disagree with the ledger before that counts.
 pub(crate) const READINGS: u32 = 3;
 /// How often a complete audit begins again while what it reads changes, or to see whether a finding stays.

@@ -2,6 +2,7 @@
 //! time with the balances. Owned by that task; findings go to the log, to a metric and to `/api/state`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Instant;
 
 use bytes::Bytes;
 use chunk_sync::store::{
@@ -12,7 +13,7 @@ use metrics::counter;
 use serde::{Deserialize, Serialize};
 
 use super::accounts::{Accounts, Room, shown};
-use super::limits::{COMPARED_TOGETHER, FINDINGS_KEPT_MAX, HOLDERS_MAX, OPEN_MS_MAX, READINGS, REMEMBERED_MAX};
+use super::limits::{COMPARED_TOGETHER, FINDINGS_KEPT_MAX, HOLDERS_MAX, OPEN_MS_MAX, READINGS, REMEMBERED_MAX, WALK_EVERY};
 use super::part;
 
 const ROOM: Room = Room { holders: HOLDERS_MAX, remembered: REMEMBERED_MAX };
@@ -33,6 +34,8 @@ pub(crate) struct Watch {
     /// Partitions that are next, and where the list goes on.
     next: VecDeque<PartitionKey>,
     walk: Option<PartitionCursor>,
+    /// When the next walk may begin.
+    walk_due: Option<Instant>,
     comparing: BTreeMap<String, Compared>,
     /// What was told of partitions: which, and which version of it.
     told: BTreeSet<(String, u128)>,
@@ -81,6 +84,7 @@ impl Watch {
             findings_total: 0,
             next: VecDeque::new(),
             walk: None,
+            walk_due: None,
             comparing: BTreeMap::new(),
             told: BTreeSet::new(),
             told_open: BTreeSet::new(),
@@ -170,7 +174,7 @@ impl Watch {
                 self.comparing.insert(place, compared);
             }
         }
-        if self.next.is_empty() {
+        if self.next.is_empty() && self.walk_due.is_none_or(|due| Instant::now() >= due) {
             self.list(store).await?;
         }
         while self.comparing.len() < COMPARED_TOGETHER {
@@ -226,6 +230,7 @@ impl Watch {
         self.walk = page.next;
         if self.walk.is_none() {
             self.walks += 1;
+            self.walk_due = Some(Instant::now() + WALK_EVERY);
         }
         Ok(())
     }

@@ -345,6 +345,11 @@ fn scan(
     Ok(at as u64)
 }
 
+/// Whether there is a ledger in a folder.
+pub(crate) fn has_segments(folder: &Path) -> bool {
+    segments(folder).is_ok_and(|segments| !segments.is_empty())
+}
+
 /// The numbers of the segments in a folder, in order.
 fn segments(folder: &Path) -> std::io::Result<Vec<u64>> {
     let mut found = Vec::new();
@@ -363,3 +368,6 @@ fn segments(folder: &Path) -> std::io::Result<Vec<u64>> {
 fn path_of(folder: &Path, segment: u64) -> PathBuf {
     folder.join(format!("ledger-{segment:08}.seg"))
 }
+
+#[cfg(test)]
+mod tests;
