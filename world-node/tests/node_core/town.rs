@@ -91,6 +91,7 @@ impl Seen {
     /// It reads nothing any more, and more than it may lag behind waits for it.
     pub(crate) fn lag(&mut self) {
         (self.stuck, self.backlog) = (true, CLIENT_BACKLOG_BYTES_MAX + 1);
+        self.stalled_since_ms = u64::MAX;
     }
 
     /// Players in view.
