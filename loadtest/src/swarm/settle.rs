@@ -454,3 +454,6 @@ fn camp(seed: u64, bot: usize, bots: usize, ground: &mut Ground) -> Place {
     }
     middle
 }
+
+#[cfg(test)]
+mod tests;

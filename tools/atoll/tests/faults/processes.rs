@@ -131,17 +131,29 @@ impl Process {
 
     /// What `/api/state` says.
     pub(crate) fn state(&self) -> Value {
+        serde_json::from_str(&self.page("/api/state")).expect("JSON")
+    }
+
+    /// A counter or gauge of `/metrics`, by its whole name with labels; 0 while there is none.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let page = self.page("/metrics");
+        let values = page.lines().filter_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        values.sum()
+    }
+
+    /// What the admin port has at a path.
+    fn page(&self, path: &str) -> String {
         let page = self.said("page");
         let address = page.trim_start_matches("http://").trim_end_matches('/');
         let mut stream = TcpStream::connect(address).expect("the admin port is open");
         stream.set_read_timeout(Some(HTTP_WAIT)).expect("a time");
-        let request = format!("GET /api/state HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).expect("it listens");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer in time");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
         assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
-        serde_json::from_str(body).expect("JSON")
+        body.to_owned()
     }
 }
 
