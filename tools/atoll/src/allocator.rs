@@ -5,8 +5,8 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::PrometheusHandle;
 use population_allocator::service::{AllocatorHandle, AllocatorOptions};
 
-use crate::config::{AllocatorConfig, probe};
 use crate::books::{self, Books};
+use crate::config::{AllocatorConfig, probe};
 use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::http::{Admin, Observed};

@@ -9,6 +9,7 @@ use clap::{Arg, ArgMatches, Command};
 use crate::archive;
 use crate::audit;
 use crate::config::keys::{Role, keys_of};
+use crate::inspect;
 use crate::play;
 
 /// What the user asked for.
@@ -22,6 +23,8 @@ pub(crate) enum Wanted {
     Archive(archive::Options),
     /// Audit a world.
     Audit(audit::command::Options),
+    /// Look at what the store has.
+    Inspect(inspect::Options),
     /// Print the configuration.
     Config,
 }
@@ -54,6 +57,7 @@ pub(crate) fn command() -> Command {
         .subcommands(Role::ALL.map(subcommand))
         .subcommand(play::command())
         .subcommand(audit::command::command())
+        .subcommand(inspect::command())
         .subcommand(archive::command_export())
         .subcommand(archive::command_import())
         .subcommand(Command::new("config").about("Print every configuration key: default, unit, meaning"))
@@ -76,6 +80,7 @@ pub(crate) fn wanted(matches: &ArgMatches) -> Wanted {
         Some((name @ ("export" | "import"), rest)) => {
             return Wanted::Archive(archive::options(rest, name == "export"));
         }
+        Some(("inspect", rest)) => return Wanted::Inspect(inspect::options(rest)),
         _ => {}
     }
     let role = |name: &str| Role::ALL.into_iter().find(|role| role.name() == name);

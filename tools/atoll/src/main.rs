@@ -11,6 +11,7 @@ mod desk;
 mod failure;
 mod figures;
 mod http;
+mod inspect;
 mod limits;
 mod node;
 mod nodes;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Wanted::Play(options) => play::run(options),
         Wanted::Archive(wanted) => archive::run(&wanted),
         Wanted::Audit(wanted) => audit::command::run(wanted),
+        Wanted::Inspect(wanted) => inspect::run(&wanted),
         Wanted::Config => print(&config::print::config_file()),
         Wanted::Run(role, flags, file) => run(role, flags, file),
     };

@@ -29,11 +29,19 @@ pub(crate) struct Source {
 pub(crate) fn flags(command: Command, http: bool) -> Command {
     let arg = |name, shape, help| Arg::new(name).long(name).value_name(shape).help(help);
     let command = command
-        .arg(arg("data", "FOLDER", "folder of an embedded store that no process has open [default: ./atoll-data]"))
+        .arg(arg(
+            "data",
+            "FOLDER",
+            "folder of an embedded store that no process has open [default: ./atoll-data]",
+        ))
         .arg(arg("store", "URL", "redis://…, redis-sentinel://… or redis-cluster://… instead"))
         .arg(arg("ledger", "FOLDER", "the ledger's files [default: `ledger` beside an embedded store]"));
     if http {
-        command.arg(arg("http", "URL", "ask a running `atoll up` or `atoll allocator`, like http://127.0.0.1:8080"))
+        command.arg(arg(
+            "http",
+            "URL",
+            "ask a running `atoll up` or `atoll allocator`, like http://127.0.0.1:8080",
+        ))
     } else {
         command
     }
@@ -41,15 +49,18 @@ pub(crate) fn flags(command: Command, http: bool) -> Command {
 
 /// What the flags say, or the variables that the roles read too.
 pub(crate) fn read(matches: &ArgMatches) -> Source {
-    let text = |name: &str| {
-        let flag = matches.try_get_one::<String>(name).ok().flatten().cloned();
-        flag.or_else(|| std::env::var(format!("ATOLL_{}", name.to_uppercase())).ok().filter(|_| name != "http"))
+    let flag = |name: &str| matches.try_get_one::<String>(name).ok().flatten().cloned();
+    let variable = |name: &str| std::env::var(format!("ATOLL_{}", name.to_uppercase())).ok();
+    // A flag says which store is meant, whatever the variables say.
+    let (store, data) = match (flag("store"), flag("data")) {
+        (None, None) => (variable("store"), variable("data")),
+        given => given,
     };
     Source {
-        store: text("store"),
-        data: text("data").unwrap_or_else(|| "./atoll-data".to_owned()),
-        ledger: text("ledger").map(PathBuf::from),
-        http: text("http"),
+        store,
+        data: data.unwrap_or_else(|| "./atoll-data".to_owned()),
+        ledger: flag("ledger").or_else(|| variable("ledger")).map(PathBuf::from),
+        http: flag("http"),
     }
 }
 
@@ -93,7 +104,9 @@ impl Source {
             && !folder.join(STORE_FILE).is_file()
         {
             let folder = folder.display();
-            return Err(Failure::setup(format!("there is no store in {folder}; give --data FOLDER or --store URL")));
+            return Err(Failure::setup(format!(
+                "there is no store in {folder}; give --data FOLDER or --store URL"
+            )));
         }
         self.open_any().await
     }

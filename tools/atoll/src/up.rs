@@ -12,8 +12,8 @@ use population_allocator::service::{AllocatorHandle, AllocatorOptions};
 use tokio::task::JoinSet;
 use world_node::shell::{NodeEnd, NodeOptions};
 
-use crate::config::{UpConfig, probe};
 use crate::books::{self, Books};
+use crate::config::{UpConfig, probe};
 use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::http::{Admin, Observed};

@@ -45,11 +45,8 @@ pub(crate) fn options(matches: &ArgMatches, export: bool) -> Options {
 
 /// Does it.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let text = if options.export {
-        source::run(run_export(options))?
-    } else {
-        source::run(run_import(options))?
-    };
+    let text =
+        if options.export { source::run(run_export(options))? } else { source::run(run_import(options))? };
     // A closed stdout leaves nobody to tell; the exit code still says it.
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
     Ok(())
@@ -86,15 +83,16 @@ fn told(shown: &str, exported: &Exported) -> String {
                  what players do after it is not in the file\n";
     }
     if exported.pending > 0 {
-        text += &format!("{} transfers under way are in it; they end by themselves after an import\n", exported.pending);
+        text += &format!(
+            "{} transfers under way are in it; they end by themselves after an import\n",
+            exported.pending
+        );
     }
     for wrong in &exported.wrong {
         text += &format!("warning: {wrong}\n");
     }
     text
 }
-
-
 
 async fn run_import(options: &Options) -> Result<String, Failure> {
     let shown = options.file.display().to_string();

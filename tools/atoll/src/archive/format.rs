@@ -6,8 +6,8 @@ use std::io::{Read, Write};
 
 use bytes::{Buf, BufMut, Bytes};
 use chunk_sync::store::{
-    ActorMemory, Cas, Document, IndexEntry, Lease, LedgerEntry, Name, PartitionKey, RawPartition, RecentTokens,
-    RememberedAct, Shard, Token,
+    ActorMemory, Cas, Document, IndexEntry, Lease, LedgerEntry, Name, PartitionKey, RawPartition,
+    RecentTokens, RememberedAct, Shard, Token,
 };
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
@@ -192,7 +192,9 @@ impl<R: Read> Pieces<R> {
         loop {
             let payload = self.frame()?;
             let [kind, more, body @ ..] = &payload[..] else { return Err(damaged) };
-            if record.first().is_some_and(|first| first != kind) || record.len() + body.len() > RECORD_MAX_BYTES {
+            if record.first().is_some_and(|first| first != kind)
+                || record.len() + body.len() > RECORD_MAX_BYTES
+            {
                 return Err(damaged);
             }
             if record.is_empty() {

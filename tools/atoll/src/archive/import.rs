@@ -6,7 +6,9 @@ use std::io::BufReader;
 use std::path::Path;
 
 use chunk_sync::records::WORLD;
-use chunk_sync::store::{Commit, CommitOutcome, PartitionKey, RestoreError, StoreAnswer, StoreFault, StoreOp, Token};
+use chunk_sync::store::{
+    Commit, CommitOutcome, PartitionKey, RestoreError, StoreAnswer, StoreFault, StoreOp, Token,
+};
 use chunk_sync_io::store::StoreHandle;
 
 use super::format::{About, Counts, FormatError, Piece, Pieces};
@@ -44,7 +46,7 @@ pub(super) enum ImportError {
     /// The ledger's folder failed; what was written so far is of no use.
     #[error("the import did not end: {0}. Empty the store and the ledger's folder, and import again")]
     Ledger(#[from] SinkError),
-    /// Where the ledger is kept could not be noted.
+    /// The file changed, or what an import notes in the store could not be noted.
     #[error("the import did not end: {0}. Empty the store and the ledger's folder, and import again")]
     Claim(String),
 }
@@ -86,7 +88,9 @@ pub(super) async fn import(store: &StoreHandle, ledger: &Path, path: &Path) -> R
     let mut before: Option<LedgerFiles> = None;
     let ops = store.ops();
     let mut pieces = Pieces::begin(BufReader::new(File::open(path).map_err(FormatError::from)?))?;
-    while let Some(piece) = pieces.next()? {
+    let changed =
+        |error: FormatError| ImportError::Claim(format!("the file changed while it was read: {error}"));
+    while let Some(piece) = pieces.next().map_err(changed)? {
         match piece {
             Piece::Partition(raw) => restore(store, &raw).await?,
             Piece::Index(name, entries) => ops.restore_index(&name, &entries).await?,
@@ -103,7 +107,9 @@ pub(super) async fn import(store: &StoreHandle, ledger: &Path, path: &Path) -> R
         }
     }
     drop(books);
-    books::claim_folder(store, ledger).await.map_err(|failure| ImportError::Claim(failure.lines().join("; ")))?;
+    books::claim_folder(store, ledger)
+        .await
+        .map_err(|failure| ImportError::Claim(failure.lines().join("; ")))?;
     mark(store, false).await?;
     Ok(imported)
 }

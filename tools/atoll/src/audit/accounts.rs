@@ -143,7 +143,8 @@ impl Accounts {
 
     /// Transfers that were open for longer than `ms` at `now_ms`.
     pub(crate) fn open_longer(&self, ms: u64, now_ms: u64) -> impl Iterator<Item = (&str, u64)> {
-        let ages = self.open.iter().map(move |(id, open)| (id.as_str(), now_ms.saturating_sub(open.since_ms)));
+        let ages =
+            self.open.iter().map(move |(id, open)| (id.as_str(), now_ms.saturating_sub(open.since_ms)));
         ages.filter(move |(_, age)| *age > ms)
     }
 
@@ -216,7 +217,11 @@ impl Accounts {
         let next = *highest + 1;
         *highest = entry.sequence;
         if entry.sequence > next {
-            tell(format!("the ledger of shard {} lacks the entries {next} to {}", entry.shard.0, entry.sequence - 1));
+            tell(format!(
+                "the ledger of shard {} lacks the entries {next} to {}",
+                entry.shard.0,
+                entry.sequence - 1
+            ));
         }
         true
     }
@@ -241,7 +246,13 @@ impl Accounts {
         }
     }
 
-    fn line(&mut self, entry: &LedgerEntry, place: &str, line: &super::record::Line, tell: &mut dyn FnMut(String)) {
+    fn line(
+        &mut self,
+        entry: &LedgerEntry,
+        place: &str,
+        line: &super::record::Line,
+        tell: &mut dyn FnMut(String),
+    ) {
         let key = entry.partition.to_string();
         let inside = key.split_once('/').map_or("", |(_, rest)| rest);
         for holder in [&line.from, &line.to] {
@@ -282,7 +293,8 @@ impl Accounts {
 
     /// Looks at everybody in a record after it was applied.
     fn look_at(&mut self, record: &Record, place: &str, room: Room, tell: &mut dyn FnMut(String)) {
-        let holders: BTreeSet<&Holder> = record.lines.iter().flat_map(|line| [&line.from, &line.to]).collect();
+        let holders: BTreeSet<&Holder> =
+            record.lines.iter().flat_map(|line| [&line.from, &line.to]).collect();
         for holder in holders {
             match holder {
                 Holder::Nobody => {}

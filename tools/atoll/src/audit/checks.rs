@@ -37,7 +37,9 @@ pub(super) fn check(world: &World) -> Vec<Found> {
         if let Some((island, chunk)) = chunk_of(place) {
             checks.tiles(place, island, part);
             checks.estate_of_chunk(place, island, chunk, part);
-            part.structures.iter().for_each(|structure| checks.structure(place, island, chunk, part, structure));
+            part.structures
+                .iter()
+                .for_each(|structure| checks.structure(place, island, chunk, part, structure));
         }
     }
     checks.indexes();
@@ -160,12 +162,16 @@ impl Checks<'_> {
             (*cell, covered.tile) == structure.corner && covered.by == *id
         };
         if !part.covered.iter().any(covers) {
-            self.tell(format!("{place}: structure {id} stands, but does not cover its ground"), [place.to_owned()]);
+            self.tell(
+                format!("{place}: structure {id} stands, but does not cover its ground"),
+                [place.to_owned()],
+            );
         }
         if structure.kind != TOTEM {
             return;
         }
-        let Some(estate) = part.estate.as_ref().filter(|estate| estate.id == *id && estate.home == chunk) else {
+        let Some(estate) = part.estate.as_ref().filter(|estate| estate.id == *id && estate.home == chunk)
+        else {
             return self.tell(format!("{place}: totem {id} stands without its estate"), [place.to_owned()]);
         };
         for other in &estate.others {
@@ -181,7 +187,8 @@ impl Checks<'_> {
     fn estate_of_chunk(&mut self, place: &str, island: u32, chunk: Chunk, part: &Part) {
         let Some(estate) = &part.estate else { return };
         let home = place_of_chunk(island, estate.home);
-        let totem = self.world.parts.get(&home).and_then(|part| part.structures.iter().find(|s| s.id == estate.id));
+        let totem =
+            self.world.parts.get(&home).and_then(|part| part.structures.iter().find(|s| s.id == estate.id));
         let claimed = chunk == estate.home || estate.others.contains(&chunk);
         if totem.is_none_or(|totem| totem.kind != TOTEM) || !claimed {
             let text = format!("{place}: belongs to estate {}, whose totem does not claim it", estate.id);
@@ -199,7 +206,9 @@ impl Checks<'_> {
             totems.extend(claims.map(|totem| (totem.id.clone(), place.clone())));
         }
         let world = self.world;
-        for (what, index, docs) in [("pending", &world.pending, &pending), ("estates", &world.estates, &totems)] {
+        for (what, index, docs) in
+            [("pending", &world.pending, &pending), ("estates", &world.estates, &totems)]
+        {
             let listed: BTreeSet<&String> = index.iter().map(|(key, _)| key).collect();
             for (name, place) in docs.iter().filter(|(name, _)| !listed.contains(name)) {
                 self.tell(format!("the index {what} lacks {name} of {place}"), [place.clone()]);

@@ -61,7 +61,10 @@ pub(crate) async fn audit(store: &StoreHandle, ledger: Option<&Path>) -> Result<
         let world = read(store, ledger).await?;
         let found = check(&world);
         let calm = found.is_empty() && world.moving.is_empty();
-        rounds.push((found.into_iter().map(|found| (found.text.clone(), found)).collect(), world.moving.clone()));
+        rounds.push((
+            found.into_iter().map(|found| (found.text.clone(), found)).collect(),
+            world.moving.clone(),
+        ));
         if calm || rounds.len() == ROUNDS as usize {
             return Ok(report(&world, &rounds));
         }
@@ -113,9 +116,11 @@ fn report(world: &World, rounds: &[(BTreeMap<String, Found>, BTreeSet<String>)])
     let pending = || world.parts.values().flat_map(|part| &part.pending);
     let age = |id: &str| world.accounts.opened_ms(id).map(|since| world.now_ms.saturating_sub(since));
     let waiting = pending().filter_map(|pending| {
-        age(&pending.id)
-            .filter(|age| *age > OPEN_MS_MAX)
-            .map(|age| Open { transfer: pending.id.clone(), to: pending.to.clone(), open_s: age / 1_000 })
+        age(&pending.id).filter(|age| *age > OPEN_MS_MAX).map(|age| Open {
+            transfer: pending.id.clone(),
+            to: pending.to.clone(),
+            open_s: age / 1_000,
+        })
     });
     Report {
         clean: findings.is_empty(),

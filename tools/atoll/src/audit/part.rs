@@ -9,8 +9,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::accounts::Held;
 use super::record::{
-    Back, Bag, Cell, Chunk, Covered, Decided, Estate, Ground, Holder, Items, Out, State, Structure, Tile, Trade,
-    Versioned, version_of,
+    Back, Bag, Cell, Chunk, Covered, Decided, Estate, Ground, Holder, Items, Out, State, Structure, Tile,
+    Trade, Versioned, version_of,
 };
 
 /// A transfer that left and is not cleared.
@@ -190,7 +190,10 @@ impl Look<'_> {
                 let ground: Ground = decode(value)?;
                 for stack in ground.stacks {
                     self.holds(&Items::from([(stack.item.clone(), stack.count)]));
-                    add(&mut self.ground_room, &Items::from([(format!("{} on cell {rest}", stack.item), stack.held)]));
+                    add(
+                        &mut self.ground_room,
+                        &Items::from([(format!("{} on cell {rest}", stack.item), stack.held)]),
+                    );
                 }
             }
             "trade" => {
@@ -254,7 +257,12 @@ impl Look<'_> {
             self.wrong(format!("structure {id} belongs elsewhere"));
         }
         let corner = cell_of(site.corner);
-        self.part.structures.push(Standing { id: id.to_owned(), kind: site.kind, state: structure.state, corner });
+        self.part.structures.push(Standing {
+            id: id.to_owned(),
+            kind: site.kind,
+            state: structure.state,
+            corner,
+        });
     }
 
     /// Room that is kept is kept for something that is under way, and the other way round.
@@ -291,7 +299,8 @@ pub(crate) fn sent_by(id: &str) -> Option<String> {
         "p" => Some(format!("player/{player}")),
         "t" => Some(format!("trade/{act}")),
         chunk => {
-            let (chunk, island): (u8, u32) = (chunk.parse().ok()?, u32::from_str_radix(names.next()?, 36).ok()?);
+            let (chunk, island): (u8, u32) =
+                (chunk.parse().ok()?, u32::from_str_radix(names.next()?, 36).ok()?);
             let (x, y) = (i16::from(chunk % ISLAND_CHUNKS), i16::from(chunk / ISLAND_CHUNKS));
             Some(place_of_chunk(island, Chunk { x, y }))
         }

@@ -38,7 +38,9 @@ impl std::fmt::Display for Holder {
         match self {
             Holder::Nobody => f.write_str("nobody"),
             Holder::Player(player) => write!(f, "player {player:016x}"),
-            Holder::Ground(island, chunk) => write!(f, "the ground of chunk {island}/{}/{}", chunk.x, chunk.y),
+            Holder::Ground(island, chunk) => {
+                write!(f, "the ground of chunk {island}/{}/{}", chunk.x, chunk.y)
+            }
             Holder::Trade(trade) => write!(f, "trade {trade}"),
             Holder::Transfer(id) => write!(f, "transfer {id}"),
         }

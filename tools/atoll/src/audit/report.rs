@@ -85,7 +85,8 @@ impl Report {
         )?;
         writeln!(out, "{} ledger entries, {} of them not drained yet", self.entries, self.undrained)?;
         writeln!(out)?;
-        let heads = ["item", "made", "used up", "in bags", "on ground", "in trades", "under way", "unexplained"];
+        let heads =
+            ["item", "made", "used up", "in bags", "on ground", "in trades", "under way", "unexplained"];
         let [kind, rest @ ..] = heads;
         write!(out, "{kind:<12}")?;
         rest.iter().try_for_each(|head| write!(out, " {head:>11}"))?;
@@ -102,7 +103,11 @@ impl Report {
         writeln!(out)?;
         writeln!(out, "{} transfers under way", self.pending)?;
         for open in &self.open_long {
-            writeln!(out, "warning: transfer {} to {} is open for {} s", open.transfer, open.to, open.open_s)?;
+            writeln!(
+                out,
+                "warning: transfer {} to {} is open for {} s",
+                open.transfer, open.to, open.open_s
+            )?;
         }
         if self.not_compared > 0 {
             writeln!(out, "{} partitions changed all the while and were not compared", self.not_compared)?;

@@ -9,12 +9,14 @@ use chunk_sync::store::{
     LedgerEntry, PARTITIONS_PAGE_MAX, PartitionCursor, PartitionKey, StoreAnswer, StoreFault, StoreOp,
 };
 use chunk_sync_io::store::StoreHandle;
-use metrics::counter;
 use serde::{Deserialize, Serialize};
 
 use super::accounts::{Accounts, Room, shown};
-use super::limits::{COMPARED_TOGETHER, FINDINGS_KEPT_MAX, HOLDERS_MAX, OPEN_MS_MAX, READINGS, REMEMBERED_MAX, WALK_EVERY};
+use super::limits::{
+    COMPARED_TOGETHER, FINDINGS_KEPT_MAX, HOLDERS_MAX, OPEN_MS_MAX, READINGS, REMEMBERED_MAX, WALK_EVERY,
+};
 use super::part;
+use super::record::Holder;
 
 const ROOM: Room = Room { holders: HOLDERS_MAX, remembered: REMEMBERED_MAX };
 
@@ -127,14 +129,15 @@ impl Watch {
         found.into_iter().for_each(|text| self.found(text));
         if self.accounts.is_full() && !self.told_full {
             self.told_full = true;
-            tracing::error!("auditor: more than {HOLDERS_MAX} holders; it follows no longer. Use `atoll audit`");
+            tracing::error!(
+                "auditor: more than {HOLDERS_MAX} holders; it follows no longer. Use `atoll audit`"
+            );
         }
     }
 
     /// Notes something that can't be right.
     pub(crate) fn found(&mut self, text: String) {
         tracing::error!("audit: {text}");
-        counter!("atoll_audit_findings_total").increment(1);
         self.findings_total += 1;
         self.findings.push_back(text);
         if self.findings.len() > FINDINGS_KEPT_MAX {
@@ -148,8 +151,12 @@ impl Watch {
         let mut found = Vec::new();
         self.accounts.end_pass(&mut |text| found.push(text));
         found.into_iter().for_each(|text| self.found(text));
-        let long: BTreeSet<String> =
-            self.accounts.open_longer(OPEN_MS_MAX, now_ms).map(|(id, _)| id.to_owned()).take(FINDINGS_KEPT_MAX).collect();
+        let long: BTreeSet<String> = self
+            .accounts
+            .open_longer(OPEN_MS_MAX, now_ms)
+            .map(|(id, _)| id.to_owned())
+            .take(FINDINGS_KEPT_MAX)
+            .collect();
         for id in long.difference(&self.told_open) {
             tracing::warn!("audit: transfer {id} is open for longer than {} s", OPEN_MS_MAX / 1_000);
         }
@@ -205,6 +212,14 @@ impl Watch {
             let booked = self.accounts.held(holder);
             if booked != *held {
                 wrong.push(format!("{holder} holds {}; by the books it is {}", shown(held), shown(&booked)));
+            }
+        }
+        for out in part.pending {
+            // Whether it was taken in already is for another partition to say.
+            let booked = self.accounts.held(&Holder::Transfer(out.id.clone()));
+            if booked != out.items && !booked.is_empty() {
+                let (items, booked) = (shown(&out.items), shown(&booked));
+                wrong.push(format!("transfer {} brings {items}; by the books it holds {booked}", out.id));
             }
         }
         if wrong.is_empty() {

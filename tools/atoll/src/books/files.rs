@@ -13,9 +13,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::frame::{self, Found, Page};
-use super::limits::{
-    MISSING_MAX, SEGMENT_BYTES, SEGMENT_READ_MAX_BYTES, SEGMENTS_MAX, SNAPSHOT_MAX_BYTES,
-};
+use super::limits::{MISSING_MAX, SEGMENT_BYTES, SEGMENT_READ_MAX_BYTES, SEGMENTS_MAX, SNAPSHOT_MAX_BYTES};
 use super::sink::{LedgerSink, SinkError};
 
 /// What every segment begins with.
@@ -107,7 +105,8 @@ impl LedgerFiles {
             SinkError(format!("ledger folder {}: {what}: {error}", folder.display()))
         };
         std::fs::create_dir_all(folder).map_err(|error| failed("it can't be made", error))?;
-        let lock = File::create(folder.join(LOCK_FILE)).map_err(|error| failed("can't write there", error))?;
+        let lock =
+            File::create(folder.join(LOCK_FILE)).map_err(|error| failed("can't write there", error))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             SinkError(format!("ledger folder {}: another process is using it", folder.display()))
         })?;
@@ -116,8 +115,14 @@ impl LedgerFiles {
         let (known, end) = read(folder, &segments, true, reader)
             .map_err(|error| failed("can't be read", error))?
             .unwrap_or((Known::none(), Place { segment: newest, offset: 0 }));
-        let mut files =
-            Self { folder: folder.to_owned(), known, file: lock.try_clone().map_err(|e| failed("lock", e))?, end, torn: true, _lock: lock };
+        let mut files = Self {
+            folder: folder.to_owned(),
+            known,
+            file: lock.try_clone().map_err(|e| failed("lock", e))?,
+            end,
+            torn: true,
+            _lock: lock,
+        };
         files.mend().map_err(|error| failed("can't write there", error))?;
         Ok(files)
     }
@@ -127,9 +132,9 @@ impl LedgerFiles {
     /// # Errors
     /// When it can't be written.
     pub(crate) fn open_books(&mut self, opening: &[Bytes]) -> Result<(), SinkError> {
-        opening.iter().try_for_each(|bytes| {
-            self.append(std::iter::once(frame::payload(&Page::Opening(bytes.clone()))))
-        })
+        opening
+            .iter()
+            .try_for_each(|bytes| self.append(std::iter::once(frame::payload(&Page::Opening(bytes.clone())))))
     }
 
     /// Appends a batch to one segment, so that a failure leaves one file to mend: what was begun is cut off before
@@ -233,8 +238,8 @@ fn read(
 ) -> std::io::Result<Option<(Known, Place)>> {
     let (Some(first), Some(newest)) = (segments.first(), segments.last()) else { return Ok(None) };
     let begin = Place { segment: *first, offset: 0 };
-    let (mut known, begin) = if resume { restored(folder, reader) } else { None }
-        .unwrap_or((Known::none(), begin));
+    let (mut known, begin) =
+        if resume { restored(folder, reader) } else { None }.unwrap_or((Known::none(), begin));
     let mut end = begin;
     for segment in begin.segment..=*newest {
         let path = path_of(folder, segment);
@@ -322,7 +327,11 @@ fn scan(
         let rest = &bytes[at..];
         if let Found::Sound(payload, size) = frame::look(rest) {
             let page = frame::page(payload);
-            tell(page.ok_or_else(|| format!("{shown}, byte {at}: a page of a kind that this build doesn't know")));
+            tell(
+                page.ok_or_else(|| {
+                    format!("{shown}, byte {at}: a page of a kind that this build doesn't know")
+                }),
+            );
             at += size;
             continue;
         }
@@ -332,7 +341,10 @@ fn scan(
                 at += skip;
             }
             None if tail == Tail::Cut => {
-                tracing::info!("{shown}, byte {at}: {} bytes were not written whole; they are cut off", rest.len());
+                tracing::info!(
+                    "{shown}, byte {at}: {} bytes were not written whole; they are cut off",
+                    rest.len()
+                );
                 break;
             }
             None if tail == Tail::Ignore => break,

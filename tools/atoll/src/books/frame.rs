@@ -107,8 +107,14 @@ pub(crate) fn page(mut payload: &[u8]) -> Option<Page> {
             let (named, bytes) = payload.split_at_checked(length)?;
             let partition = PartitionKey::read(named)?;
             let bytes = Bytes::copy_from_slice(bytes);
-            (shard.0 < SHARD_COUNT)
-                .then_some(Page::Entry(LedgerEntry { shard, sequence, token, partition, store_ms, bytes }))
+            (shard.0 < SHARD_COUNT).then_some(Page::Entry(LedgerEntry {
+                shard,
+                sequence,
+                token,
+                partition,
+                store_ms,
+                bytes,
+            }))
         }
         _ => None,
     }
@@ -163,7 +169,13 @@ mod tests {
 
     #[test]
     fn what_is_no_page_is_refused() {
-        for wrong in [&b""[..], b"\x00", b"\x03x", b"\x01", b"\x01\xff\xff\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"] {
+        for wrong in [
+            &b""[..],
+            b"\x00",
+            b"\x03x",
+            b"\x01",
+            b"\x01\xff\xff\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        ] {
             assert_eq!(page(wrong), None, "{wrong:?}");
         }
     }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use chunk_sync::ids::PlayerId;
-use chunk_sync::store::SHARD_COUNT;
+use chunk_sync::store::{LEDGER_PAGE_ENTRIES_MAX, LedgerEntry, SHARD_COUNT};
 use chunk_sync_io::store::StoreUrl;
 
+use super::sink::LedgerSink;
 use super::*;
 
 /// How long anything may take on a busy machine.
@@ -19,7 +20,9 @@ async fn store(folder: &Path) -> StoreHandle {
 async fn write(store: &StoreHandle, from: u64, count: u64) {
     for number in from..from + count {
         let key = PartitionKey::player(PlayerId(number % 40));
-        let commit = Commit::new(key, Token(number + 1)).put("x", vec![1]).ledger(b"\x82\xa1v\x01\xa5lines\x90".to_vec());
+        let commit = Commit::new(key, Token(number + 1))
+            .put("x", vec![1])
+            .ledger(b"\x82\xa1v\x01\xa5lines\x90".to_vec());
         let answer = store.call(StoreOp::Commit(commit)).await;
         assert!(matches!(answer, StoreAnswer::Committed(CommitOutcome::Done { .. })), "{answer:?}");
     }
@@ -36,7 +39,9 @@ async fn drained(store: &StoreHandle, status: &Status) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("not drained: {:?}", status.newest()));
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .unwrap_or_else(|_| panic!("not drained: {:?}", status.newest()));
 }
 
 #[derive(Default)]
@@ -135,7 +140,8 @@ async fn on_a_full_disk_entries_stay_in_the_store_and_are_counted() {
     let store = store(folder.path()).await;
     let files = LedgerFiles::open(&folder.path().join("ledger"), &mut Seen::default()).unwrap();
     let full = Arc::new(std::sync::atomic::AtomicBool::new(true));
-    let mut drain = Drain::new(store.clone(), Box::new(Full(files, Arc::clone(&full))), Watch::new(), Status::default());
+    let mut drain =
+        Drain::new(store.clone(), Box::new(Full(files, Arc::clone(&full))), Watch::new(), Status::default());
     write(&store, 0, 25).await;
     drain.pass(false).await;
     assert_eq!(drain.shown.trouble.as_deref(), Some("no space is left"));
@@ -152,7 +158,8 @@ async fn on_a_full_disk_entries_stay_in_the_store_and_are_counted() {
 async fn a_stores_ledger_is_not_spread_over_two_folders() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path()).await;
-    let start = |name: &str| Books::start(store.clone(), &folder.path().join(name), Status::default());
+    let start =
+        async |name: &str| Books::start(store.clone(), &folder.path().join(name), Status::default()).await;
     start("ledger").await.unwrap_or_else(|failure| panic!("{failure:?}")).close().await;
     let Err(Failure::Setup(lines)) = start("other").await.map(|_| ()) else { panic!("it is kept elsewhere") };
     assert!(lines[0].contains("is kept in another folder") && lines[0].contains("/ledger"), "{lines:?}");

@@ -61,7 +61,10 @@ fn a_world_that_is_killed_again_and_again_is_the_same_and_its_books_are_right() 
         let lasting = |docs: &std::collections::BTreeMap<String, Vec<u8>>| {
             let held = ["bag", "ground/", "structure/", "cell/", "estate", "trade"];
             let of = |name: &str| held.iter().any(|held| name.starts_with(held));
-            docs.iter().filter(|(name, _)| of(name)).map(|(name, doc)| (name.clone(), doc.clone())).collect::<Vec<_>>()
+            docs.iter()
+                .filter(|(name, _)| of(name))
+                .map(|(name, doc)| (name.clone(), doc.clone()))
+                .collect::<Vec<_>>()
         };
         if settled && !killed.values().any(|docs| docs.keys().any(|name| name.starts_with("out/"))) {
             assert_eq!(lasting(docs), lasting(&after[key]), "{key}");

@@ -92,7 +92,9 @@ fn land_that_does_not_fit_together_is_found() {
     world.spoil_land();
     drop(world);
     let found = findings(&audit(folder.path(), &["--data", "data"], 1));
-    for wanted in ["which isn't there", "is covered twice", "whose totem does not claim it", "the index estates has"] {
+    for wanted in
+        ["which isn't there", "is covered twice", "whose totem does not claim it", "the index estates has"]
+    {
         assert!(found.iter().any(|text| text.contains(wanted)), "{wanted}: {found:?}");
     }
 }

@@ -35,7 +35,12 @@ fn what_players_do_is_in_files_and_both_auditors_find_nothing() {
     let report = audit(folder.path(), &["--data", "data"], 0);
     assert_eq!((&report["undrained"], &report["pending"]), (&0.into(), &0.into()), "{report}");
     for (kind, row) in report["items"].as_object().unwrap() {
-        let carried: u64 = bags.values().flat_map(|items| items.iter()).filter(|(of, _)| of.name() == kind).map(|(_, n)| u64::from(n)).sum();
+        let carried: u64 = bags
+            .values()
+            .flat_map(|items| items.iter())
+            .filter(|(of, _)| of.name() == kind)
+            .map(|(_, n)| u64::from(n))
+            .sum();
         assert_eq!(row["players"], carried, "{kind}: {report}");
     }
 }

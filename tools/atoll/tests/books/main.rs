@@ -7,7 +7,9 @@ mod forged;
 #[allow(dead_code, reason = "shared with the tests of the cluster, which ask for more")]
 #[path = "../cluster/http.rs"]
 mod http;
+mod inspected;
 mod kept;
+mod moved;
 #[allow(dead_code, reason = "shared with the tests of the cluster, which ask for more")]
 #[path = "../cluster/process.rs"]
 mod process;

@@ -96,7 +96,11 @@ impl Settlers {
     fn drive(&mut self, within: Duration, act: bool, mut until: impl FnMut(&[Settler]) -> bool) {
         let deadline = Instant::now() + within;
         while !until(&self.all) {
-            assert!(Instant::now() < deadline, "{:?}", self.all.iter().map(Settler::shown).collect::<Vec<_>>());
+            assert!(
+                Instant::now() < deadline,
+                "{:?}",
+                self.all.iter().map(Settler::shown).collect::<Vec<_>>()
+            );
             let now_ms = self.began.elapsed().as_millis() as u64;
             let players: Vec<PlayerId> = self.all.iter().filter_map(Settler::player).collect();
             for settler in &mut self.all {
@@ -181,7 +185,8 @@ impl Settler {
     fn gather(&mut self) -> Option<Action> {
         let (chunk, place) = (self.chunk(), self.client.place());
         let edge = TILES_PER_CHUNK_EDGE as i32;
-        let tile = |quanta: i32, off: i32| quanta.rem_euclid(QUANTA_PER_CHUNK) * edge / QUANTA_PER_CHUNK + off;
+        let tile =
+            |quanta: i32, off: i32| quanta.rem_euclid(QUANTA_PER_CHUNK) * edge / QUANTA_PER_CHUNK + off;
         let mut off = || self.random.random_range(-2..=2);
         let (x, y) = (tile(place.x, off()), tile(place.y, off()));
         let on = (0..edge).contains(&x) && (0..edge).contains(&y);

@@ -36,7 +36,8 @@ pub(crate) struct World {
 impl World {
     /// Opens the store of a data folder.
     pub(crate) fn open(data: &Path) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let store = runtime.block_on(StoreHandle::open(&StoreUrl::Embedded(data.to_owned()))).unwrap();
         // Tokens are never used twice, also not by the next one who opens it.
         let token = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0) | 1;
@@ -48,7 +49,10 @@ impl World {
         let store = self.store.as_ref().unwrap();
         let (mut all, mut after) = (BTreeMap::new(), None);
         loop {
-            let page = self.runtime.block_on(store.ops().partitions_page(after.as_ref(), PARTITIONS_PAGE_MAX)).unwrap();
+            let page = self
+                .runtime
+                .block_on(store.ops().partitions_page(after.as_ref(), PARTITIONS_PAGE_MAX))
+                .unwrap();
             for raw in page.partitions {
                 let key = raw.key.to_string();
                 let sort = key.split('/').nth(1).unwrap();
@@ -74,7 +78,8 @@ impl World {
     ) {
         self.token = self.token.wrapping_add(2);
         let commit = fill(Commit::new(PartitionKey::player(player), Token(self.token)));
-        let line = |&(kind, count, from, to): &(ItemKind, u32, Holder, Holder)| LedgerLine { kind, count, from, to };
+        let line =
+            |&(kind, count, from, to): &(ItemKind, u32, Holder, Holder)| LedgerLine { kind, count, from, to };
         let record = LedgerRecord { v: 1, tick: 1, act, lines: lines.iter().map(line).collect() };
         let commit = if lines.is_empty() { commit } else { commit.ledger(encode(&record)) };
         let answer = self.runtime.block_on(self.store.as_ref().unwrap().call(StoreOp::Commit(commit)));
@@ -88,7 +93,14 @@ impl World {
     }
 
     /// The first step of a gift of `sent` of the `had` wood that the giver has.
-    pub(crate) fn debit(&mut self, giver: PlayerId, taker: PlayerId, number: u64, had: u32, sent: u32) -> TransferId {
+    pub(crate) fn debit(
+        &mut self,
+        giver: PlayerId,
+        taker: PlayerId,
+        number: u64,
+        had: u32,
+        sent: u32,
+    ) -> TransferId {
         let id = act(giver, number).transfer(Sender::Player);
         let (from, to) = (Partition::Player(giver), Partition::Player(taker));
         let cargo = Cargo::Goods(Items::of(ItemKind::Wood, sent).into());
@@ -130,7 +142,17 @@ impl World {
         self.token = self.token.wrapping_add(2);
         let commit = Commit::new(PartitionKey::chunk(WORLD, island, chunk), Token(self.token));
         let commit = commit.put("cell/2", encode(&cell)).put("estate", encode(&estate));
-        let commit = commit.index_put("estates", gone.to_string(), Partition::Chunk(island, chunk).to_string());
+        let commit =
+            commit.index_put("estates", gone.to_string(), Partition::Chunk(island, chunk).to_string());
+        let answer = self.runtime.block_on(self.store.as_ref().unwrap().call(StoreOp::Commit(commit)));
+        assert!(matches!(answer, StoreAnswer::Committed(CommitOutcome::Done { .. })), "{answer:?}");
+    }
+
+    /// What an import that doesn't end leaves behind.
+    pub(crate) fn mark_import(&mut self) {
+        self.token = self.token.wrapping_add(2);
+        let commit =
+            Commit::new(PartitionKey::cluster(WORLD, "import"), Token(self.token)).put("import", vec![1]);
         let answer = self.runtime.block_on(self.store.as_ref().unwrap().call(StoreOp::Commit(commit)));
         assert!(matches!(answer, StoreAnswer::Committed(CommitOutcome::Done { .. })), "{answer:?}");
     }

@@ -66,7 +66,9 @@ fn what_is_written_is_read_back() {
     let all = read(&bytes).unwrap();
     assert_eq!(all[0], Piece::About(about()));
     assert_eq!(all[1..all.len() - 1], pieces());
-    assert!(matches!(&all[all.len() - 1], Piece::End(counts) if counts.partitions == 1 && counts.index_entries == 1));
+    assert!(
+        matches!(&all[all.len() - 1], Piece::End(counts) if counts.partitions == 1 && counts.index_entries == 1)
+    );
 }
 
 #[test]

@@ -25,7 +25,12 @@ impl Desk {
         Self { accounts: Accounts::new(), sequences: BTreeMap::new(), told: Vec::new() }
     }
 
-    fn entry(&mut self, partition: &PartitionKey, act: Option<&str>, lines: &[(&str, u32, Holder, Holder)]) -> LedgerEntry {
+    fn entry(
+        &mut self,
+        partition: &PartitionKey,
+        act: Option<&str>,
+        lines: &[(&str, u32, Holder, Holder)],
+    ) -> LedgerEntry {
         let sequence = self.sequences.entry(partition.shard().0).or_default();
         *sequence += 1;
         let line = |(kind, count, from, to): &(&str, u32, Holder, Holder)| Line {
@@ -86,7 +91,11 @@ fn story(desk: &mut Desk) {
 fn a_story_without_a_mistake_is_silent_and_adds_up() {
     let mut desk = Desk::new();
     story(&mut desk);
-    desk.moves(&bag(BERT), Some("b.1"), &[("plank", 2, of(BERT), Holder::Nobody), ("wood", 1, Holder::Nobody, of(BERT))]);
+    desk.moves(
+        &bag(BERT),
+        Some("b.1"),
+        &[("plank", 2, of(BERT), Holder::Nobody), ("wood", 1, Holder::Nobody, of(BERT))],
+    );
     (0..3).for_each(|_| desk.end_pass());
     assert_eq!(desk.told(), Vec::<String>::new());
     assert_eq!(desk.accounts.held(&of(ANNA)), Held::from([("plank".to_owned(), 3)]));
