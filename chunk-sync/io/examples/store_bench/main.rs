@@ -1,13 +1,14 @@
 //! Measures the stores: commits per second, latency and CPU per commit, with 1, 16 and 64 in flight.
 //!
-//! `cargo run --release -p chunk-sync-io --example store_bench -- [SECONDS] [embedded|redis|growth|URL…]` prints a table.
+//! `cargo run --release -p chunk-sync-io --example store_bench -- [SECONDS] [embedded|redis|growth|designs|URL…]` prints a table.
 //! `redis` starts a redis-server of its own that answers from its disk, one with a replica that is waited for too,
 //! and one that keeps nothing; `growth` prints another table instead: what a change of a chunk writes and how long it
-//! takes to load, from 10 to 10,000 structures; an URL measures the store that it names, which gets keys of players. Beside them stand the bare floors of this machine: raw
+//! takes to load, from 10 to 10,000 structures; `designs` compares two ways of keeping a chunk; an URL measures the store that it names, which gets keys of players. Beside them stand the bare floors of this machine: raw
 //! fsyncs of a file, and raw calls of a script. Nothing here is used by the store itself.
 
 #![allow(clippy::print_stdout, reason = "a table on the terminal is what it is for")]
 
+mod designs;
 mod floor;
 mod growth;
 mod process;
@@ -72,7 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         stores = vec!["embedded".into(), "redis".into()];
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    if stores != ["growth"] {
+    if stores != ["growth"] && stores != ["designs"] {
         println!(
             "{:<28} {:<24} {:>4} {:>9} {:>9} {:>9} {:>11} {:>12}",
             "store", "commits", "at", "per s", "p50 ms", "p99 ms", "CPU us/each", "server us"
@@ -102,6 +103,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 runtime.block_on(measure("redis, disk and replica", &url, Some(&master), true, run_for))?;
             }
             "growth" => runtime.block_on(growth::measure())?,
+            "designs" => runtime.block_on(designs::measure(run_for))?,
             url => runtime.block_on(measure(url, &url.parse()?, None, true, run_for))?,
         }
     }
