@@ -180,6 +180,12 @@ fn told_true(world: &World, tally: &mut Tally) {
             match asked.verdict.expect("answered") {
                 Verdict::Done(_) => {
                     assert!(is_done, "said to be done: {}", about());
+                    if let Some((estate, version)) = result.and_then(|result| result.settles) {
+                        let is_gone = !world.book.estates.contains_key(&estate);
+                        let settled = world.book.settled.get(&estate).copied().unwrap_or(0);
+                        assert!(is_gone || settled >= version, "said to be everywhere: {}", about());
+                        *tally.entry("permitted").or_default() += 1;
+                    }
                     *tally.entry("done").or_default() += 1;
                 }
                 Verdict::Refused(why) => {
@@ -249,7 +255,7 @@ fn nothing_is_lost_or_doubled_whatever_happens() {
     // There was enough trouble for the peace to mean something.
     let lively =
         ["done", "refused", "over", "waited", "store_away", "store_full", "bag_full", "occupied", "gaps"];
-    for what in lively.into_iter().chain(["conflicts", "reloads", "carried", "forgotten"]) {
+    for what in lively.into_iter().chain(["conflicts", "reloads", "carried", "forgotten", "permitted"]) {
         let enough = !whole || tally.get(what).is_some_and(|count| *count >= 20);
         assert!(enough, "too little of {what}: {tally:?}");
     }
