@@ -245,6 +245,9 @@ impl Executor {
 
     /// What is known may be wrong (another server answers for the store now): everything is read anew.
     pub fn doubt(&mut self, port: &mut dyn Port) {
+        self.carries.values_mut().for_each(Carry::doubt);
+        self.acts.values_mut().for_each(OpenAct::doubt);
+        self.runnable.extend(self.carries.keys().copied().map(Key::Carry));
         let all: Vec<Partition> = self.replicas.keys().copied().collect();
         for partition in all {
             let newer = self.readings + 1;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::PrometheusHandle;
 use population_allocator::service::{AllocatorHandle, AllocatorOptions};
 
+use crate::books::{self, Books};
 use crate::config::{AllocatorConfig, probe};
+use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::http::{Admin, Observed};
 use crate::own::Own;
@@ -21,14 +23,20 @@ pub(crate) struct Allocator {
     seen: Arc<Seen>,
     admin: Option<Admin>,
     storage: Option<Storage>,
+    books: Option<Books>,
     allocator: Option<AllocatorHandle>,
 }
 
 impl Allocator {
     /// An allocator that has yet to be started.
     pub(crate) fn new(config: AllocatorConfig, prometheus: PrometheusHandle) -> Self {
-        let seen = Arc::new(Seen { reports: Reports::default(), own: Own::new("allocator") });
-        Self { config, prometheus, seen, admin: None, storage: None, allocator: None }
+        let seen = Arc::new(Seen {
+            reports: Reports::default(),
+            own: Own::new("allocator"),
+            books: books::Status::default(),
+            desk: Desk::default(),
+        });
+        Self { config, prometheus, seen, admin: None, storage: None, books: None, allocator: None }
     }
 }
 
@@ -45,6 +53,8 @@ impl Process for Allocator {
         let store = storage::open(&common.store).await?;
         let storage = self.storage.insert(Storage::start(store).await?);
         let (store, clock) = (storage.store.clone(), storage.clock.clone());
+        let ledger = books::folder_of(self.config.ledger.as_ref(), &common.store);
+        self.books = books::open(&store, ledger.as_deref(), &self.seen.books, &self.seen.desk).await?;
         let options = AllocatorOptions {
             listen: addresses.listen,
             advertise: addresses.advertise.clone(),
@@ -82,6 +92,10 @@ impl Process for Allocator {
             let end = allocator.shutdown().await;
             tracing::debug!(?end, "allocator ended");
         }
+        if let Some(books) = self.books.take() {
+            books.close().await;
+        }
+        self.seen.desk.close().await;
         if let Some(storage) = self.storage.take() {
             storage.close().await;
             // What never got so far has nothing to say of its end.
@@ -95,6 +109,8 @@ impl Process for Allocator {
 struct Seen {
     reports: Reports,
     own: Own,
+    books: books::Status,
+    desk: Desk,
 }
 
 impl Observed for Seen {
@@ -112,7 +128,11 @@ impl Observed for Seen {
         let report = self.reports.newest()?;
         // Of other processes only what nodes report is known: the time of their own threads.
         let nodes_cpu_s = report.state.nodes.iter().filter(|node| node.alive).map(|node| node.cpu_s).sum();
-        self.own.complete(&report.state, nodes_cpu_s, self.unready())
+        self.own.complete(&report.state, nodes_cpu_s, self.unready(), self.books.newest().as_ref())
+    }
+
+    fn desk(&self) -> Option<&Desk> {
+        Some(&self.desk)
     }
 
     fn measure(&self) {

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Command};
 
+use crate::archive;
+use crate::audit;
 use crate::config::keys::{Role, keys_of};
+use crate::inspect;
 use crate::play;
 
 /// What the user asked for.
@@ -16,6 +19,12 @@ pub(crate) enum Wanted {
     Run(Role, BTreeMap<String, String>, Option<PathBuf>),
     /// Walk about in the world.
     Play(play::Options),
+    /// Export or import a world.
+    Archive(archive::Options),
+    /// Audit a world.
+    Audit(audit::command::Options),
+    /// Look at what the store has.
+    Inspect(inspect::Options),
     /// Print the configuration.
     Config,
 }
@@ -47,6 +56,10 @@ pub(crate) fn command() -> Command {
         .arg_required_else_help(true)
         .subcommands(Role::ALL.map(subcommand))
         .subcommand(play::command())
+        .subcommand(audit::command::command())
+        .subcommand(inspect::command())
+        .subcommand(archive::command_export())
+        .subcommand(archive::command_import())
         .subcommand(Command::new("config").about("Print every configuration key: default, unit, meaning"))
 }
 
@@ -61,6 +74,14 @@ fn config_arg() -> Arg {
 pub(crate) fn wanted(matches: &ArgMatches) -> Wanted {
     if let Some(("play", rest)) = matches.subcommand() {
         return Wanted::Play(play::options(rest));
+    }
+    match matches.subcommand() {
+        Some(("audit", rest)) => return Wanted::Audit(audit::command::options(rest)),
+        Some((name @ ("export" | "import"), rest)) => {
+            return Wanted::Archive(archive::options(rest, name == "export"));
+        }
+        Some(("inspect", rest)) => return Wanted::Inspect(inspect::options(rest)),
+        _ => {}
     }
     let role = |name: &str| Role::ALL.into_iter().find(|role| role.name() == name);
     let Some((role, matches)) = matches.subcommand().and_then(|(name, rest)| Some((role(name)?, rest)))

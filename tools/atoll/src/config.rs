@@ -45,6 +45,8 @@ pub(crate) struct UpConfig {
     pub(crate) port_base: u16,
     /// Islands and seats.
     pub(crate) policy: Policy,
+    /// Where the ledger is kept, if it is said.
+    pub(crate) ledger: Option<PathBuf>,
 }
 
 impl UpConfig {
@@ -75,6 +77,8 @@ pub(crate) struct AllocatorConfig {
     pub(crate) addresses: Addresses,
     /// Islands and seats.
     pub(crate) policy: Policy,
+    /// Where the ledger is kept, if it is said.
+    pub(crate) ledger: Option<PathBuf>,
 }
 
 /// A node of its own.
@@ -111,23 +115,25 @@ pub(crate) fn up(sources: &Sources, faults: Vec<String>) -> Result<UpConfig, Vec
     {
         reader.fault("http", "the port is the allocator's or a node's (port-base and the ports behind it)");
     }
-    let store = reader.up_store();
+    let (store, ledger) = (reader.up_store(), reader.ledger());
     let (Some(nodes), Some(host), Some(port_base)) = (nodes, host, port_base) else {
         return Err(reader.faults);
     };
     let (Some(http), Some(log), Some(policy)) = (http, log, policy) else { return Err(reader.faults) };
     let Some(store) = store else { return Err(reader.faults) };
-    reader.done(UpConfig { common: Common { store, http, log }, nodes, host, port_base, policy })
+    let common = Common { store, http, log };
+    reader.done(UpConfig { common, nodes, host, port_base, policy, ledger })
 }
 
 /// Parses and checks the configuration of `atoll allocator`; all faults at once.
 pub(crate) fn allocator(sources: &Sources, faults: Vec<String>) -> Result<AllocatorConfig, Vec<String>> {
     let mut reader = Reader { sources, faults };
     let (common, addresses, policy) = (reader.common(), reader.addresses(), reader.policy());
+    let ledger = reader.ledger();
     let (Some(common), Some(addresses), Some(policy)) = (common, addresses, policy) else {
         return Err(reader.faults);
     };
-    reader.done(AllocatorConfig { common, addresses, policy })
+    reader.done(AllocatorConfig { common, addresses, policy, ledger })
 }
 
 /// Parses and checks the configuration of `atoll node`; all faults at once.
@@ -301,6 +307,15 @@ impl Reader<'_> {
                 Some(StoreUrl::Embedded(PathBuf::from(folder)))
             }
         }
+    }
+
+    /// Where the ledger is kept, if somebody said.
+    fn ledger(&mut self) -> Option<PathBuf> {
+        let folder = self.sources.value("ledger")?.text;
+        if folder.trim().is_empty() {
+            self.fault("ledger", "it is empty; expected a folder");
+        }
+        Some(PathBuf::from(folder))
     }
 
     /// A store that several processes can use.

@@ -99,6 +99,10 @@ pub(crate) fn describe() {
     describe_gauge!("atoll_island_design", "Wanted population of an island");
     describe_gauge!("atoll_island_cap", "Most that an island ever holds");
     describe_gauge!("atoll_island_minimum", "Population under which an island feels dead");
+    describe_gauge!("atoll_ledger_undrained", "Ledger entries that the store has and the files don't");
+    describe_counter!("atoll_ledger_written_total", "Ledger entries written to files since the start");
+    describe_counter!("atoll_audit_findings_total", "What the auditor found that can't be right");
+    describe_gauge!("atoll_audit_open_transfers", "Transfers that hold items for longer than a minute");
     describe_gauge!("atoll_process_cpu_seconds", "CPU time of the process since its start");
     describe_gauge!("atoll_process_resident_bytes", "Memory of the process");
     describe_gauge!("atoll_process_uptime_seconds", "Age of the process");

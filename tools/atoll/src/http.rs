@@ -6,17 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde_json::json;
+use serde::Serialize;
 use tokio::task::JoinHandle;
 
+use crate::audit::complete;
 use crate::config::probe;
+use crate::desk::{Desk, NoAnswer};
 use crate::failure::Failure;
+use crate::inspect::{self, Asked, Unanswered};
 use crate::limits::UPKEEP_EVERY;
 
 /// What a role shows.
@@ -32,6 +35,11 @@ pub(crate) trait Observed: Send + Sync {
 
     /// The state for `/api/state`, as JSON; `None` before there is any.
     fn state(&self) -> Option<String>;
+
+    /// Where audits and inspections are asked; `None` where there are none.
+    fn desk(&self) -> Option<&Desk> {
+        None
+    }
 
     /// Brings the metrics up to date.
     fn measure(&self);
@@ -106,6 +114,8 @@ fn router(shown: Shown) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/api/state", get(state))
+        .route("/api/audit", get(audit))
+        .route("/api/inspect", get(inspect))
         .merge(dashboard::router())
         .fallback(async || text(StatusCode::NOT_FOUND, "there is no such page".to_owned()))
         .with_state(shown)
@@ -135,8 +145,52 @@ async fn state(State(shown): State<Shown>) -> Response {
         Some(state) => (headers, state).into_response(),
         None => {
             let why = shown.observed.unready().unwrap_or_else(|| "starting".to_owned());
-            (StatusCode::SERVICE_UNAVAILABLE, headers, json!({ "starting": why }).to_string()).into_response()
+            (StatusCode::SERVICE_UNAVAILABLE, headers, serde_json::json!({ "starting": why }).to_string())
+                .into_response()
         }
+    }
+}
+
+async fn audit(State(shown): State<Shown>) -> Response {
+    let Some(desk) = shown.observed.desk() else {
+        return text(StatusCode::NOT_FOUND, "audits are made by the allocator".to_owned());
+    };
+    let audited = desk.ask(async |world| complete::audit(&world.store, world.ledger.as_deref()).await);
+    match audited.await {
+        Ok(Ok(report)) => json(StatusCode::OK, &report),
+        Ok(Err(error)) => text(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        Err(why) => no_answer(why),
+    }
+}
+
+async fn inspect(State(shown): State<Shown>, Query(asked): Query<Asked>) -> Response {
+    let Some(desk) = shown.observed.desk() else {
+        return text(StatusCode::NOT_FOUND, "questions are answered by the allocator".to_owned());
+    };
+    let answered = desk.ask(async |world| inspect::answer(&world.store, &asked).await);
+    match answered.await {
+        Ok(Ok(answer)) => json(StatusCode::OK, &answer),
+        Ok(Err(error @ Unanswered::NotFound(_))) => text(StatusCode::NOT_FOUND, error.to_string()),
+        Ok(Err(error @ Unanswered::Wrong(_))) => text(StatusCode::BAD_REQUEST, error.to_string()),
+        Ok(Err(error @ Unanswered::Store(_))) => text(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        Err(why) => no_answer(why),
+    }
+}
+
+fn no_answer(why: NoAnswer) -> Response {
+    match why {
+        NoAnswer::Closed => text(StatusCode::SERVICE_UNAVAILABLE, "the store is not open".to_owned()),
+        NoAnswer::Busy => {
+            text(StatusCode::TOO_MANY_REQUESTS, "others are asking; try again later".to_owned())
+        }
+    }
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
+    match serde_json::to_string(value) {
+        Ok(body) => (status, headers, body).into_response(),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("writing the answer: {error}")),
     }
 }
 

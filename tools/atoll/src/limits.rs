@@ -24,6 +24,10 @@ pub(crate) const RESTARTS_MAX: u32 = 5;
 pub(crate) const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// Bytes that the embedded store's file system must have free at the start: it grows by whole megabytes.
 pub(crate) const FREE_BYTES_MIN: u64 = 16 * 1024 * 1024;
+/// How long a running process may take to answer a tool.
+pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(300);
+/// Bytes of such an answer.
+pub(crate) const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of a configuration file.
 pub(crate) const CONFIG_FILE_BYTES_MAX: u64 = 64 * 1024;
 

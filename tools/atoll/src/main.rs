@@ -2,11 +2,16 @@
 //! exit code: 0 after a clean close, 2 for a configuration that can't be used, 1 for what fails at run time.
 
 mod allocator;
+mod archive;
+mod audit;
+mod books;
 mod cli;
 mod config;
+mod desk;
 mod failure;
 mod figures;
 mod http;
+mod inspect;
 mod limits;
 mod node;
 mod nodes;
@@ -16,6 +21,7 @@ mod play;
 mod process;
 mod seats;
 mod signals;
+mod source;
 mod storage;
 mod up;
 
@@ -37,6 +43,9 @@ use process::Process;
 fn main() -> ExitCode {
     let done = match cli::wanted(&cli::command().get_matches()) {
         Wanted::Play(options) => play::run(options),
+        Wanted::Archive(wanted) => archive::run(&wanted),
+        Wanted::Audit(wanted) => audit::command::run(wanted),
+        Wanted::Inspect(wanted) => inspect::run(&wanted),
         Wanted::Config => print(&config::print::config_file()),
         Wanted::Run(role, flags, file) => run(role, flags, file),
     };

@@ -133,7 +133,7 @@ impl Observed for Seen {
 
     fn state(&self) -> Option<String> {
         let handle = self.nodes.running().pop()?;
-        self.own.complete(&self.part(&handle), 0.0, self.unready())
+        self.own.complete(&self.part(&handle), 0.0, self.unready(), None)
     }
 
     fn measure(&self) {

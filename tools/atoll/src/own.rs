@@ -8,6 +8,9 @@ use metrics::gauge;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
+use crate::audit::watch::Audit;
+use crate::books::Shown;
+
 /// The process's own figures, counted from when this was made.
 #[derive(Debug)]
 pub(crate) struct Own {
@@ -33,15 +36,19 @@ impl Own {
     }
 
     /// A cluster's state as JSON, with what belongs to the server: `server_cpu_s` is this process's CPU time and
-    /// `other_cpu_s`, what is known of other processes'; `unready` says why nobody can play, if so.
+    /// `other_cpu_s`, what is known of other processes'; `unready` says why nobody can play, if so; `books`, how the
+    /// ledger is.
     pub(crate) fn complete(
         &self,
         cluster: &impl Serialize,
         other_cpu_s: f64,
         unready: Option<String>,
+        books: Option<&Shown>,
     ) -> Option<String> {
         let whole = Whole {
             cluster,
+            books,
+            audit: books.map(|books| &books.audit),
             ready: unready.is_none(),
             unready,
             server_cpu_s: rounded(cpu_s() + other_cpu_s),
@@ -71,6 +78,10 @@ impl Own {
 struct Whole<'a, C: Serialize> {
     #[serde(flatten)]
     cluster: &'a C,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    books: Option<&'a Shown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit: Option<&'a Audit>,
     ready: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     unready: Option<String>,

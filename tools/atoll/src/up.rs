@@ -12,7 +12,9 @@ use population_allocator::service::{AllocatorHandle, AllocatorOptions};
 use tokio::task::JoinSet;
 use world_node::shell::{NodeEnd, NodeOptions};
 
+use crate::books::{self, Books};
 use crate::config::{UpConfig, probe};
+use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::http::{Admin, Observed};
 use crate::limits::{RESTART_PAUSE, RESTARTS_MAX};
@@ -30,6 +32,7 @@ pub(crate) struct Cluster {
     seen: Arc<Seen>,
     admin: Option<Admin>,
     storage: Option<Storage>,
+    books: Option<Books>,
     allocator: Option<AllocatorHandle>,
     happenings: JoinSet<Happening>,
     restarts: Vec<u32>,
@@ -47,8 +50,14 @@ impl Cluster {
     /// A cluster that has yet to be started.
     pub(crate) fn new(config: UpConfig, prometheus: PrometheusHandle) -> Self {
         let nodes = Nodes::new((1..=config.nodes).map(|number| NodeId(number.into())));
-        let seen =
-            Seen { nodes, reports: Reports::default(), own: Own::new("up"), ready: AtomicBool::new(false) };
+        let seen = Seen {
+            nodes,
+            reports: Reports::default(),
+            own: Own::new("up"),
+            books: books::Status::default(),
+            desk: Desk::default(),
+            ready: AtomicBool::new(false),
+        };
         Self {
             restarts: vec![0; config.nodes.into()],
             config,
@@ -56,6 +65,7 @@ impl Cluster {
             seen: Arc::new(seen),
             admin: None,
             storage: None,
+            books: None,
             allocator: None,
             happenings: JoinSet::new(),
         }
@@ -145,6 +155,8 @@ impl Process for Cluster {
         self.admin = Some(Admin::open(self.config.common.http, seen, self.prometheus.clone()).await?);
         let storage = self.storage.insert(Storage::start(store).await?);
         let (store, clock) = (storage.store.clone(), storage.clock.clone());
+        let ledger = books::folder_of(self.config.ledger.as_ref(), &self.config.common.store);
+        self.books = books::open(&store, ledger.as_deref(), &self.seen.books, &self.seen.desk).await?;
         for number in 1..=self.config.nodes {
             self.start_node(NodeId(number.into())).await?;
         }
@@ -199,6 +211,11 @@ impl Process for Cluster {
             }
         };
         tokio::join!(seats, self.seen.nodes.close());
+        // After the nodes: what they did last is in the files too.
+        if let Some(books) = self.books.take() {
+            books.close().await;
+        }
+        self.seen.desk.close().await;
         if let Some(storage) = self.storage.take() {
             storage.close().await;
             // What never got so far has nothing to say of its end.
@@ -213,6 +230,8 @@ struct Seen {
     nodes: Nodes,
     reports: Reports,
     own: Own,
+    books: books::Status,
+    desk: Desk,
     ready: AtomicBool,
 }
 
@@ -240,7 +259,11 @@ impl Observed for Seen {
 
     fn state(&self) -> Option<String> {
         let report = self.reports.newest()?;
-        self.own.complete(&report.state, 0.0, self.unready())
+        self.own.complete(&report.state, 0.0, self.unready(), self.books.newest().as_ref())
+    }
+
+    fn desk(&self) -> Option<&Desk> {
+        Some(&self.desk)
     }
 
     fn measure(&self) {

@@ -4,8 +4,11 @@
 //! lost session) the home is asked before anything is decided, and a refusal of such an act is itself remembered, so
 //! that an older node which still has the act under way can't do it after all.
 
+mod answered;
+mod ending;
+
 use super::commit::{ActResult, LEDGER_SCHEMA, LedgerRecord, commit_of, show, touched, unreadable};
-use super::limits::{RETRY_MS, SAY_WAITING_MS, TRIES_MAX};
+use super::limits::{RETRY_MS, SAY_WAITING_MS};
 use super::{Answer, Ask, Executor, Key, Port, key_of, number_of};
 use crate::rules::documents::Doc;
 use crate::rules::transfer::{FENCE_READS, Fence, Transfer, fence};
@@ -17,8 +20,8 @@ use crate::rules::{
 use bytes::Bytes;
 use chunk_sync::ids::{Epoch, IslandId, PlayerId};
 use chunk_sync::limits::ACT_WAIT_MS;
-use chunk_sync::records::{EPOCH_SESSION, decode, encode};
-use chunk_sync::store::{Act, Commit, CommitOutcome, EpochStep, Refusal, StoreAnswer, StoreFault, StoreOp};
+use chunk_sync::records::{EPOCH_SESSION, encode};
+use chunk_sync::store::{Act, Commit, EpochStep, StoreOp};
 use chunk_sync::wire::{ActNumber, RejectCode};
 
 /// What a player wants done.
@@ -82,6 +85,8 @@ struct Underway {
     unknown: bool,
     /// It is not on its way now, but waits to be sent again.
     resting: bool,
+    /// It changes nothing, and only makes sure of an estate that was read.
+    proves: bool,
 }
 
 #[derive(Debug)]
@@ -96,8 +101,8 @@ enum Stage {
     Carried,
     /// Done, as memory says; whether its transfer has ended is seen in a reading of its home of at least this number.
     Recalled(ActResult, u64),
-    /// Done; it ends when the estate of this chunk has this version everywhere.
-    Settling(Partition, ActId, u32),
+    /// Done; it ends when the estate of its home has this version everywhere.
+    Settling(ActId, u32),
 }
 
 /// An act that is under way.
@@ -149,6 +154,13 @@ impl OpenAct {
     /// Whether nothing of it was sent to the store for the session of `epoch`.
     pub(super) fn is_idle(&self, epoch: Epoch) -> bool {
         self.actor.epoch == epoch && matches!(self.stage, Stage::Ask | Stage::Read(_))
+    }
+
+    /// What was read of fences may have been lost.
+    pub(super) fn doubt(&mut self) {
+        if let Stage::Commit(underway) = &mut self.stage {
+            underway.fence = None;
+        }
     }
 
     /// Whether it has waited for as long as an act may.
@@ -203,8 +215,9 @@ impl Executor {
             Stage::Commit(_) => self.send_again(&mut act, port),
             Stage::Carried => Turn::Wait,
             Stage::Recalled(..) => self.recall(&mut act, port),
-            Stage::Settling(partition, estate, version) => {
-                self.look_at_estate(*partition, *estate, *version, Key::Act(key.0, key.1), port)
+            Stage::Settling(estate, version) => {
+                let named = (*estate, *version);
+                self.look_at_estate(&mut act, named, port)
             }
         };
         self.go_on(key, act, turn, port);
@@ -272,6 +285,10 @@ impl Executor {
             && underway.resting
         {
             underway.resting = false;
+            if underway.proves {
+                // What changes nothing could be done a second time, long after the first: under another name.
+                underway.commit.token = port.token();
+            }
             port.send(Ask::Commit(key), StoreOp::Commit(underway.commit.clone()));
         }
         Turn::Wait
@@ -408,187 +425,9 @@ impl Executor {
         self.send_commit(act, Underway::new(commit, None, result, None), port)
     }
 
-    pub(super) fn act_answered(&mut self, key: ActKey, answer: StoreAnswer, port: &mut dyn Port) {
-        let Some(mut act) = self.acts.remove(&key) else { return };
-        let Stage::Commit(underway) = std::mem::replace(&mut act.stage, Stage::Ask) else {
-            self.acts.insert(key, act);
-            return;
-        };
-        // Also when it has to be sent again: nobody else waits for a store that doesn't answer.
-        self.unlock(act.home(), Key::Act(key.0, key.1));
-        let turn = self.judged(&mut act, *underway, answer, port);
-        self.go_on(key, act, turn, port);
-    }
-
-    fn judged(
-        &mut self,
-        act: &mut OpenAct,
-        mut underway: Underway,
-        answer: StoreAnswer,
-        port: &mut dyn Port,
-    ) -> Turn {
-        let host = |code: RejectCode| Turn::End(Verdict::Refused(Why::Host(code)));
-        let refusal = match answer {
-            StoreAnswer::Committed(CommitOutcome::Done { token, previous, .. }) => {
-                return self.act_done(act, underway, (previous, token), port);
-            }
-            StoreAnswer::Committed(CommitOutcome::Refused(refusal)) => refusal,
-            StoreAnswer::Failed(StoreFault::Full) if !underway.unknown && !act.again => {
-                return host(RejectCode::StoreFull);
-            }
-            StoreAnswer::Failed(StoreFault::Away) if !underway.unknown && !act.again => {
-                return host(RejectCode::StoreAway);
-            }
-            // It may be done, and this store can't tell; nobody waits for it for ever.
-            StoreAnswer::Failed(StoreFault::Broken { .. }) if act.has_waited(port.now_ms()) => {
-                self.counters.faults += 1;
-                return Turn::End(Verdict::Over);
-            }
-            StoreAnswer::Failed(StoreFault::Invalid(_)) if !underway.unknown => {
-                self.counters.faults += 1;
-                return host(RejectCode::BadAct);
-            }
-            fault => {
-                underway.unknown |= !matches!(fault, StoreAnswer::Failed(StoreFault::Away));
-                underway.resting = true;
-                act.stage = Stage::Commit(Box::new(underway));
-                return Turn::Wait;
-            }
-        };
-        // A copy of it may still be on its way to the store: a refusal must be remembered there from now on.
-        act.again |= underway.unknown;
-        self.refused_by_store(act, &underway, refusal, port)
-    }
-
-    fn refused_by_store(
-        &mut self,
-        act: &mut OpenAct,
-        underway: &Underway,
-        refusal: Refusal,
-        port: &mut dyn Port,
-    ) -> Turn {
-        let host = |code: RejectCode| Turn::End(Verdict::Refused(Why::Host(code)));
-        match refusal {
-            Refusal::Repeated { result, .. } => {
-                let result = decode::<ActResult>(&result).unwrap_or_default();
-                act.stage = Stage::Recalled(result, self.next_reading());
-                self.recall(act, port)
-            }
-            // Memory was asked: the act was never done.
-            Refusal::TooLate { .. } if underway.effects.is_none() && underway.result.refused.is_none() => {
-                self.decide_anew(act, port)
-            }
-            Refusal::TooLate { .. } => self.refuse(act, Why::Host(RejectCode::StoreAway), port),
-            Refusal::Conflict { .. } => {
-                self.counters.conflicts += 1;
-                act.tries += 1;
-                if act.tries > TRIES_MAX {
-                    return self.refuse(act, Why::Host(RejectCode::Contested), port);
-                }
-                // The home is old here: it is read anew, and the rule asked again.
-                self.is_old(act.home());
-                self.decide_anew(act, port)
-            }
-            // A later session has asked than the one that the commit was made for.
-            Refusal::EpochMismatch { .. } | Refusal::ActFenced { .. }
-                if underway.epoch() < act.actor.epoch =>
-            {
-                self.ask_memory(act, port)
-            }
-            Refusal::EpochMismatch { .. } | Refusal::ActFenced { .. } => Turn::End(Verdict::Fenced),
-            Refusal::ActForgotten { .. } if act.again => Turn::End(Verdict::Over),
-            Refusal::ActForgotten { .. } => host(RejectCode::ActForgotten),
-            Refusal::ActsFull => host(RejectCode::TooManyActs),
-            Refusal::PartitionFull | Refusal::IndexFull { .. } | Refusal::LedgerFull => {
-                self.refuse(act, Why::Host(RejectCode::NoRoom), port)
-            }
-            Refusal::LeaseHeld { .. }
-            | Refusal::LeaseLost { .. }
-            | Refusal::NotExpired { .. }
-            | Refusal::StoreYoung => {
-                self.counters.faults += 1;
-                host(RejectCode::StoreAway)
-            }
-        }
-    }
-
     fn decide_anew(&mut self, act: &mut OpenAct, port: &mut dyn Port) -> Turn {
         act.stage = Stage::Read(self.next_reading());
         self.try_act(act, port)
-    }
-
-    /// The commit is done: others are told, its transfer goes on its way.
-    fn act_done(
-        &mut self,
-        act: &mut OpenAct,
-        underway: Underway,
-        tokens: (chunk_sync::store::Token, chunk_sync::store::Token),
-        port: &mut dyn Port,
-    ) -> Turn {
-        let event = underway.commit.events.first().cloned().unwrap_or_default();
-        let home = act.home();
-        self.committed(home, tokens, event, port);
-        let Some(effects) = underway.effects else {
-            let why = underway.result.refused.and_then(Why::from_code);
-            return Turn::End(Verdict::Refused(why.unwrap_or(Why::Rule(RuleReject::Unread))));
-        };
-        let key = (act.actor.player, number_of(act.actor.act));
-        self.awaiting.extend(effects.transfer.map(|id| (id, key)));
-        self.send_off(&effects, underway.fence);
-        if effects.transfer.is_some() {
-            act.stage = Stage::Carried;
-            return Turn::Wait;
-        }
-        if let Some((estate, version)) = underway.result.settles {
-            act.stage = Stage::Settling(home, estate, version);
-            return self.look_at_estate(home, estate, version, Key::Act(key.0, key.1), port);
-        }
-        Turn::End(Verdict::Done(journey(&effects)))
-    }
-
-    /// Transfers that a commit left pending go on their way. The one that an act itself sent knows its fence.
-    fn send_off(&mut self, effects: &Effects, mut fence: Option<Fence>) {
-        for (name, doc) in &effects.commit.writes {
-            if let (DocName::Out(id), Some(Doc::Out(transfer))) = (name, doc) {
-                let known = if effects.transfer == Some(*id) { fence.take() } else { None };
-                self.carry(*id, transfer.clone(), known);
-            }
-        }
-    }
-
-    /// What a remembered act came to.
-    fn recall(&mut self, act: &mut OpenAct, port: &mut dyn Port) -> Turn {
-        let Stage::Recalled(result, min) = act.stage else { return Turn::Wait };
-        let key = Key::Act(act.actor.player, number_of(act.actor.act));
-        if let Some(code) = result.refused {
-            let why = Why::from_code(code).unwrap_or(Why::Rule(RuleReject::Unread));
-            return Turn::End(Verdict::Refused(why));
-        }
-        let home = act.home();
-        if result.transfer.is_none() && result.settles.is_none() {
-            let island = match act.action {
-                Action::Travel { island } => Some(island),
-                _ => None,
-            };
-            return Turn::End(Verdict::Done(island));
-        }
-        if !self.is_ready(home, min, key, port) {
-            return Turn::Wait;
-        }
-        if let Some((estate, version)) = result.settles {
-            act.stage = Stage::Settling(home, estate, version);
-            return self.look_at_estate(home, estate, version, key, port);
-        }
-        let Some(id) = result.transfer else { return Turn::End(Verdict::Over) };
-        match self.pending(home, id) {
-            Ok(Some(transfer)) => {
-                self.awaiting.insert(id, (act.actor.player, number_of(act.actor.act)));
-                self.carry(id, transfer, None);
-                act.stage = Stage::Carried;
-                Turn::Wait
-            }
-            Ok(None) | Err(_) => Turn::End(Verdict::Over),
-        }
     }
 
     /// A transfer that is pending at a partition, as it is known here.
@@ -630,62 +469,11 @@ impl Executor {
             }
         }
     }
-
-    /// Whether a version of an estate is everywhere; `key` goes on when its chunk changes.
-    fn look_at_estate(
-        &mut self,
-        home: Partition,
-        estate: ActId,
-        version: u32,
-        key: Key,
-        port: &mut dyn Port,
-    ) -> Turn {
-        if !self.is_ready(home, 0, key, port) {
-            return Turn::Wait;
-        }
-        let Some(replica) = self.replicas.get_mut(&home) else { return Turn::Wait };
-        let document = replica.doc(&DocName::Estate.to_string());
-        let record = document.and_then(|document| Doc::unpack(DocName::Estate, &document.value).ok());
-        match record {
-            Some(Doc::Estate(record)) if record.id == estate => {
-                if record.version >= version && record.behind.is_empty() {
-                    return Turn::End(Verdict::Done(None));
-                }
-                replica.waiters.insert(key);
-                Turn::Wait
-            }
-            // The estate is gone, and with it everything that was allowed on it.
-            _ => Turn::End(Verdict::Done(None)),
-        }
-    }
-
-    /// A transfer was decided: the act that sent it has ended.
-    pub(super) fn decided(&mut self, id: TransferId, refused: Option<RuleReject>) {
-        let Some(key) = self.awaiting.remove(&id) else { return };
-        let Some(act) = self.acts.remove(&key) else { return };
-        let verdict = match refused {
-            None => Verdict::Done(None),
-            Some(why) => Verdict::Refused(Why::Rule(why)),
-        };
-        match verdict {
-            Verdict::Done(_) => self.counters.done += 1,
-            _ => self.counters.refused += 1,
-        }
-        self.say(key, act.actor.epoch, verdict);
-    }
-
-    /// A transfer ended where nobody here saw how: so did the act that sent it.
-    pub(super) fn ended_unseen(&mut self, id: TransferId) {
-        let Some(key) = self.awaiting.remove(&id) else { return };
-        let Some(act) = self.acts.remove(&key) else { return };
-        self.counters.over += 1;
-        self.say(key, act.actor.epoch, Verdict::Over);
-    }
 }
 
 impl Underway {
     fn new(commit: Commit, effects: Option<Effects>, result: ActResult, fence: Option<Fence>) -> Self {
-        Self { commit, effects, result, fence, unknown: false, resting: false }
+        Self { commit, effects, result, fence, unknown: false, resting: false, proves: false }
     }
 
     /// The session that it was made for.
@@ -706,12 +494,4 @@ fn result_of(act: &OpenAct, effects: &Effects) -> ActResult {
         _ => None,
     };
     ActResult { refused: None, transfer: effects.transfer, settles }
-}
-
-/// Where an act's player set out for.
-fn journey(effects: &Effects) -> Option<IslandId> {
-    effects.commit.events.iter().find_map(|event| match event {
-        Event::Travelled { island, .. } => Some(*island),
-        _ => None,
-    })
 }

@@ -3,6 +3,10 @@
 //! The steps are `rules::transfer`'s; here is the order in which things are read. The fence of the deciding partition
 //! is read before the sender is seen to hold the transfer, and a node that read it before its own debit was committed
 //! needs no second look.
+//!
+//! What is read may be ahead of what is safe: a commit that another node still waits for can be lost. So what this node
+//! didn't do itself is *proven* before a step rests on it: by a commit of the same partition that changes nothing and
+//! demands that it is still so. Once that is done, so is what it saw.
 
 use super::commit::{LEDGER_SCHEMA, LedgerRecord, commit_of, show, touched, with_ledger};
 use super::limits::{CARRIES_MAX, RETRY_MS};
@@ -13,22 +17,30 @@ use crate::rules::transfer::{
 };
 use crate::rules::{CommitSet, DocName, Partition, TransferId, View};
 use chunk_sync::store::{Commit, CommitOutcome, Refusal, StoreAnswer, StoreFault, StoreOp};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A step that the store has yet to answer.
 #[derive(Debug)]
 struct Underway {
     set: CommitSet,
     commit: Commit,
-    /// What the step rests on: the fence that it settles behind, or the decision that it clears.
     on: On,
     resting: bool,
 }
 
+/// What a step is, and what it rests on.
 #[derive(Clone, Debug)]
 enum On {
+    /// It settles behind this fence.
     Fence(Fence),
+    /// It clears what was decided so.
     Decision(Decision),
+    /// It proves that the transfer is pending; the fence was read before.
+    Pending(Fence),
+    /// It proves the decision.
+    Decided(Decision),
+    /// It proves that the transfer is cleared, so that the decision of this partition can be forgotten.
+    Gone(Partition, Decision),
 }
 
 #[derive(Debug)]
@@ -58,6 +70,10 @@ enum At {
 pub(super) struct Carry {
     /// Unknown until its sender was read.
     transfer: Option<Transfer>,
+    /// That it was sent is safe.
+    sent: bool,
+    /// What was decided is safe.
+    decided: bool,
     at: At,
     timer_ms: u64,
 }
@@ -69,7 +85,14 @@ impl Carry {
             Some(partition) => At::FoundDecided(partition, min),
             None => At::Found(min),
         };
-        Self { transfer: None, at, timer_ms: 0 }
+        Self { transfer: None, sent: false, decided: false, at, timer_ms: 0 }
+    }
+
+    /// What was read of fences may have been lost: that begins anew.
+    pub(super) fn doubt(&mut self) {
+        if matches!(self.at, At::Look(..) | At::Judge(_) | At::Parked(_)) {
+            self.at = At::Fence;
+        }
     }
 }
 
@@ -92,7 +115,8 @@ impl Executor {
             return;
         }
         let at = fence.map_or(At::Fence, At::Judge);
-        self.carries.entry(id).or_insert(Carry { transfer: Some(transfer), at, timer_ms: 0 });
+        let fresh = Carry { transfer: Some(transfer), sent: true, decided: false, at, timer_ms: 0 };
+        self.carries.entry(id).or_insert(fresh);
         self.runnable.insert(Key::Carry(id));
     }
 
@@ -143,13 +167,12 @@ impl Executor {
                 match self.pending(from, id) {
                     Ok(Some(transfer)) => {
                         carry.transfer = Some(transfer);
-                        Turn::More(At::Clear(decision))
+                        if carry.decided {
+                            return Turn::More(At::Clear(decision));
+                        }
+                        self.prove(id, (to, DocName::In(id)), On::Decided(decision), port)
                     }
-                    Ok(None) => {
-                        self.decided(id, decision.refused);
-                        self.to_forget(to, id, decision, port);
-                        Turn::End
-                    }
+                    Ok(None) => self.prove(id, (from, DocName::Out(id)), On::Gone(to, decision), port),
                     // It is there, whatever it says: nothing may be forgotten of it.
                     Err(_) => Turn::End,
                 }
@@ -159,13 +182,20 @@ impl Executor {
                 if !self.is_ready(from, min, key, port) {
                     return Turn::Wait(At::Look(fence, min));
                 }
-                let pending = self.pending(from, id).unwrap_or_default();
-                if pending.is_some() { Turn::More(At::Judge(fence)) } else { Turn::End }
+                match self.pending(from, id) {
+                    Ok(Some(_)) if carry.sent => Turn::More(At::Judge(fence)),
+                    Ok(Some(_)) => self.prove(id, (from, DocName::Out(id)), On::Pending(fence), port),
+                    Ok(None) | Err(_) => Turn::End,
+                }
             }
             At::Judge(fence) | At::Parked(fence) => self.judge(id, carry, fence, port),
             At::Commit(mut underway) => {
                 if underway.resting && port.now_ms() >= carry.timer_ms {
                     underway.resting = false;
+                    if underway.set.writes.is_empty() {
+                        // What changes nothing could be done a second time, long after the first: under another name.
+                        underway.commit.token = port.token();
+                    }
                     port.send(Ask::Commit(key), StoreOp::Commit(underway.commit.clone()));
                 }
                 Turn::Wait(At::Commit(underway))
@@ -212,9 +242,12 @@ impl Executor {
         let Some(view) = self.show_all(to, settle_reads(id, transfer)) else { return Turn::End };
         match settle(&view, id, transfer, before, port.tick()) {
             Ok(Settled::Commit(set)) => self.send_step(id, set, On::Fence(before), port),
-            Ok(Settled::Decided(decision)) => {
+            Ok(Settled::Decided(decision)) if carry.decided => {
                 self.decided(id, decision.refused);
                 Turn::More(At::Clear(decision))
+            }
+            Ok(Settled::Decided(decision)) => {
+                self.prove(id, (to, DocName::In(id)), On::Decided(decision), port)
             }
             Ok(Settled::Waiting) => {
                 if let Some(replica) = self.replicas.get_mut(&to) {
@@ -264,12 +297,41 @@ impl Executor {
         Some(view)
     }
 
+    /// Makes sure of a document that was read: the store is asked to do nothing if it is so.
+    fn prove(
+        &mut self,
+        id: TransferId,
+        (at, name): (Partition, DocName),
+        on: On,
+        port: &mut dyn Port,
+    ) -> Turn {
+        let back = self.back_from(on.clone());
+        if !self.is_ready(at, 0, Key::Carry(id), port) {
+            return Turn::Wait(back);
+        }
+        let is_there = self.replicas.get(&at).is_some_and(|replica| replica.doc(&name.to_string()).is_some());
+        if is_there == matches!(on, On::Gone(..)) {
+            return Turn::More(back);
+        }
+        let (writes, events, ledger) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let set = CommitSet { partition: at, reads: BTreeSet::from([name]), writes, events, ledger };
+        self.send_step(id, set, on, port)
+    }
+
+    /// Where a step that could not be done leaves its transfer.
+    fn back_from(&self, on: On) -> At {
+        match on {
+            On::Fence(fence) => At::Judge(fence),
+            On::Decision(decision) => At::Clear(decision),
+            On::Pending(fence) => At::Look(fence, self.next_reading()),
+            On::Decided(_) => At::Found(self.next_reading()),
+            On::Gone(to, decision) => At::LookDecided(to, decision, self.next_reading()),
+        }
+    }
+
     fn send_step(&mut self, id: TransferId, set: CommitSet, on: On, port: &mut dyn Port) -> Turn {
         let key = Key::Carry(id);
-        let back = match &on {
-            On::Fence(fence) => At::Judge(*fence),
-            On::Decision(decision) => At::Clear(decision.clone()),
-        };
+        let back = self.back_from(on.clone());
         if self.is_locked(set.partition, &touched(&set), key) {
             return Turn::Wait(back);
         }
@@ -328,18 +390,36 @@ impl Executor {
             }
         }
         carry.at = match underway.on {
-            On::Fence(fence) => At::Judge(fence),
-            On::Decision(decision) => {
-                self.decided(id, decision.refused);
-                if let Some(transfer) = &carry.transfer {
-                    self.to_forget(transfer.to, id, decision, port);
-                }
-                self.counters.carried += 1;
-                return;
+            On::Fence(fence) => {
+                carry.decided |= underway.set.writes.contains_key(&DocName::In(id));
+                At::Judge(fence)
             }
+            On::Pending(fence) => {
+                carry.sent = true;
+                At::Judge(fence)
+            }
+            On::Decided(decision) => {
+                carry.decided = true;
+                self.decided(id, decision.refused);
+                At::Clear(decision)
+            }
+            On::Decision(decision) => {
+                let to = carry.transfer.as_ref().map(|transfer| transfer.to);
+                return self.cleared(id, to, decision, port);
+            }
+            On::Gone(to, decision) => return self.cleared(id, Some(to), decision, port),
         };
         self.carries.insert(id, carry);
         self.runnable.insert(Key::Carry(id));
+    }
+
+    /// It is cleared for good; what was decided can be forgotten.
+    fn cleared(&mut self, id: TransferId, to: Option<Partition>, decision: Decision, port: &dyn Port) {
+        self.decided(id, decision.refused);
+        self.counters.carried += 1;
+        if let Some(to) = to {
+            self.forget_later(to, id, decision, port);
+        }
     }
 
     fn step_refused(
@@ -351,10 +431,7 @@ impl Executor {
         port: &mut dyn Port,
     ) {
         self.counters.conflicts += 1;
-        carry.at = match underway.on {
-            On::Fence(fence) => At::Judge(fence),
-            On::Decision(decision) => At::Clear(decision),
-        };
+        carry.at = self.back_from(underway.on);
         if !matches!(refusal, Refusal::Conflict { .. }) {
             // No room in the partition, its index or the ledger: it waits until there is.
             carry.timer_ms = port.now_ms() + RETRY_MS;

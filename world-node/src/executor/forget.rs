@@ -20,7 +20,13 @@ pub(super) struct Forgets {
 
 impl Executor {
     /// Notes that a decision can be forgotten.
-    pub(super) fn to_forget(&mut self, at: Partition, id: TransferId, decision: Decision, port: &dyn Port) {
+    pub(super) fn forget_later(
+        &mut self,
+        at: Partition,
+        id: TransferId,
+        decision: Decision,
+        port: &dyn Port,
+    ) {
         if self.forgets.values().map(|forgets| forgets.decided.len()).sum::<usize>() >= FORGETS_WAITING_MAX {
             return;
         }

@@ -143,6 +143,7 @@ impl Units {
 mod tests {
     use super::*;
     use chunk_sync::limits::ISLAND_CHUNKS;
+    use chunk_sync::random::hash;
     use chunk_sync::terrain::{LANDING, Terrain};
     use proptest::prelude::*;
 
@@ -169,6 +170,25 @@ mod tests {
             |seed, island| generate(seed, island, LANDING, &Terrain::new(seed, island).chunk_tiles(LANDING));
         assert_ne!(landing(11, island), landing(12, island));
         assert_ne!(landing(11, island), landing(11, IslandId(5)));
+    }
+
+    /// Land is never written (decision 0013): whoever changes these numbers changes every world that there is.
+    #[test]
+    fn land_and_growth_are_the_same_for_ever() {
+        let of = |seed: u64, island: IslandId| {
+            let terrain = Terrain::new(seed, island);
+            let mut bytes = Vec::new();
+            for index in 0..ISLAND_CHUNKS {
+                let chunk = ChunkPos::from_index(index);
+                let tiles = terrain.chunk_tiles(chunk);
+                bytes.extend(tiles.iter().map(|tile| *tile as u8));
+                let grown = generate(seed, island, chunk, &tiles);
+                bytes.extend(grown.iter().flat_map(|growth| [growth.tile, growth.kind as u8]));
+            }
+            hash(0, &bytes)
+        };
+        let pinned = [of(1, IslandId(1)), of(0xfeed, IslandId(20))];
+        assert_eq!(pinned, [0, 0]);
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use world_node::rules::limits::BAG_SLOTS;
 use world_node::rules::recipes::Recipe;
 use world_node::rules::site::TilePos;
 use world_node::rules::transfer::Back;
-use world_node::rules::{ActId, DocName, Event, Partition};
+use world_node::rules::{ActId, DocName, Event, Holder, Partition};
 
 type Sums = BTreeMap<ItemKind, i64>;
 
@@ -75,6 +75,52 @@ pub(super) fn items_conserved(book: &Book, writing: &Writing) {
     };
     let is_craft = writing.is_act && due.is_empty() && Recipe::ALL.iter().any(crafted);
     assert!(change == due || is_craft, "items came or went: {change:?}, due: {due:?}, at {}", writing.at);
+}
+
+/// Who holds what of the items that a document is about.
+fn holder(at: Partition, doc: &Doc) -> Option<Holder> {
+    match (at, doc) {
+        (Partition::Player(player), Doc::Bag(_)) => Some(Holder::Player(player)),
+        (Partition::Chunk(island, chunk), Doc::Ground(_)) => Some(Holder::Ground(island, chunk)),
+        (Partition::Trade(trade), Doc::Trade(_)) => Some(Holder::Trade(trade)),
+        _ => None,
+    }
+}
+
+/// The ledger entry of a commit tells who gained and who lost by it, and nothing else.
+pub(super) fn ledger_tells_all(book: &Book, writing: &Writing) {
+    let mut sums: BTreeMap<(Holder, ItemKind), i64> = BTreeMap::new();
+    let mut change = |holder: Holder, items: &Items, sign: i64| {
+        for (kind, count) in items.iter() {
+            *sums.entry((holder, kind)).or_default() += sign * i64::from(count);
+        }
+    };
+    for (name, doc) in &writing.docs {
+        let before = book.get(writing.at, *name);
+        for (doc, sign) in before.map(|doc| (doc, -1)).into_iter().chain(doc.as_ref().map(|doc| (doc, 1))) {
+            if let Some(holder) = holder(writing.at, doc) {
+                change(holder, &held(doc), sign);
+            }
+        }
+        match (name, doc) {
+            (DocName::Out(id), Some(Doc::Out(transfer))) => {
+                change(Holder::Transfer(*id), &transfer.items(), 1)
+            }
+            (DocName::Out(id), None) if book.decisions[id].is_some() => {
+                change(Holder::Transfer(*id), &book.transfers[id].items(), -1);
+            }
+            (DocName::In(id), Some(Doc::In(decision))) if decision.refused.is_none() => {
+                change(Holder::Transfer(*id), &book.transfers[id].items(), -1);
+            }
+            _ => {}
+        }
+    }
+    for line in &writing.ledger {
+        *sums.entry((line.from, line.kind)).or_default() += i64::from(line.count);
+        *sums.entry((line.to, line.kind)).or_default() -= i64::from(line.count);
+    }
+    sums.retain(|(holder, _), sum| *holder != Holder::Nobody && *sum != 0);
+    assert!(sums.is_empty(), "the ledger says otherwise: {sums:?} at {}", writing.at);
 }
 
 /// Whoever lets a structure stand must be allowed by what was last settled, or by something newer.

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use chunk_sync::records::decode;
 use chunk_sync::store::{Commit, Token};
 use std::collections::{BTreeMap, BTreeSet};
-use world_node::executor::{ActResult, Change, key_of};
+use world_node::executor::{ActResult, Change, LedgerRecord, key_of};
 use world_node::rules::documents::{Doc, EstateRecord};
 use world_node::rules::transfer::Transfer;
-use world_node::rules::{ActId, DocName, Event, Partition, RuleReject, TransferId};
+use world_node::rules::{ActId, DocName, Event, LedgerLine, Partition, RuleReject, TransferId};
 
 /// An act that was done, or refused for ever.
 #[derive(Clone, Debug)]
@@ -25,6 +25,7 @@ pub(super) struct Writing {
     pub(super) docs: Vec<(DocName, Option<Doc>)>,
     pub(super) events: Vec<Event>,
     pub(super) is_act: bool,
+    pub(super) ledger: Vec<LedgerLine>,
 }
 
 #[derive(Clone, Default)]
@@ -60,7 +61,7 @@ impl Book {
 
     /// Notes a commit that the store did just now.
     pub(super) fn note(&mut self, at: Partition, commit: &Commit) {
-        assert!(self.tokens.insert(commit.token), "a token is used once");
+        assert!(self.tokens.insert(commit.token), "a commit is done once");
         assert_eq!(key_of(at), commit.partition);
         let read = |(name, bytes): (DocName, Option<&Bytes>)| {
             let doc = bytes.map(|bytes| Doc::unpack(name, bytes).expect("an executor packed it"));
@@ -72,7 +73,10 @@ impl Book {
             .filter_map(|write| Some((write.doc.as_str().parse().ok()?, write.value.as_ref())));
         let docs: Vec<_> = named.map(read).collect();
         let change = commit.events.first().and_then(|event| Change::read(event)).unwrap_or_default();
-        let writing = Writing { at, docs, events: change.events, is_act: commit.act.is_some() };
+        let record =
+            commit.ledger.as_ref().map(|entry| decode::<LedgerRecord>(entry).expect("an executor packed it"));
+        let ledger = record.map(|record| record.lines).unwrap_or_default();
+        let writing = Writing { at, docs, events: change.events, is_act: commit.act.is_some(), ledger };
         if let Some(act) = &commit.act {
             let result = decode(&act.result).expect("an executor packed it");
             let deed = self.deeds.entry((act.actor, act.id)).or_insert(Deed { at, result, times: 0 });
@@ -82,6 +86,7 @@ impl Book {
         self.note_lives(&writing);
         audit::no_build_after_revocation(self, &writing);
         audit::items_conserved(self, &writing);
+        audit::ledger_tells_all(self, &writing);
         for (name, doc) in &writing.docs {
             match doc {
                 Some(doc) => drop(self.docs.insert((at, *name), doc.clone())),

@@ -63,11 +63,11 @@ fn trouble(world: &mut World, players: u64) {
     let by_ms = 300 + 100 * world.pick(20) as u64;
     let until_ms = super::node::BEGAN_MS + world.now_ms + 500 + 1_000 * world.pick(8) as u64;
     match world.pick(40) {
-        0 => world.store.set_fault(MemoryFault::Gone { until_ms }),
-        1 => world.store.set_fault(MemoryFault::Full),
-        2 => world.store.set_fault(MemoryFault::RefusesCommits),
-        3 => world.store.set_fault(MemoryFault::Slow { by_ms }),
-        4..=10 => world.store.set_fault(MemoryFault::None),
+        0 => world.set_fault(MemoryFault::Gone { until_ms }),
+        1 => world.set_fault(MemoryFault::Full),
+        2 => world.set_fault(MemoryFault::RefusesCommits),
+        3 => world.set_fault(MemoryFault::Slow { by_ms }),
+        4..=10 => world.set_fault(MemoryFault::None),
         11 => world.net = random_net(world),
         12 | 13 => {
             let for_ms = 200 + 100 * world.pick(50) as u64;
@@ -99,7 +99,9 @@ fn trouble(world: &mut World, players: u64) {
             let player = 1 + world.pick(players as usize) as u64;
             world.enter(player, node);
         }
-        25 => {
+        25 => world.set_fault(MemoryFault::StaleReplica),
+        26 | 27 if world.is_behind() => world.fail_over(),
+        28 => {
             // The connection is lost; the node notices, or does not.
             let player = 1 + world.pick(players as usize) as u64;
             let session = world.client(player).session.take();
@@ -117,17 +119,18 @@ fn play(world: &mut World, players: u64) {
             let node = world.pick(NODES);
             world.enter(player, node);
         }
-        if world.chance(60) && world.client(player).open().len() < ACTS_OPEN_MAX {
-            if let Some(action) = world.wish(player) {
-                world.ask(player, action);
-            }
+        if world.chance(60)
+            && world.client(player).open().len() < ACTS_OPEN_MAX
+            && let Some(action) = world.wish(player)
+        {
+            world.ask(player, action);
         }
     }
 }
 
 /// Ends all trouble and waits until nothing is under way.
 fn heal(world: &mut World, players: u64) {
-    world.store.set_fault(MemoryFault::None);
+    world.set_fault(MemoryFault::None);
     world.net = Net { answers_lost: 0, told_lost: 0, ..world.net };
     for player in 1..=players {
         if world.clients[&PlayerId(player)].session.is_none() {

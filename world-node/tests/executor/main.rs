@@ -7,6 +7,7 @@ mod book;
 mod chaos;
 mod client;
 mod node;
+mod stored;
 mod stories;
 mod town;
 mod wishes;

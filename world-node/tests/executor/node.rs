@@ -43,6 +43,12 @@ pub(super) struct Side {
     pub(super) sent: Vec<(Ask, StoreOp)>,
 }
 
+impl Side {
+    pub(super) fn new(source: u32, places: Places) -> Self {
+        Self { minter: Minter::new(WORLD, Source(source)), now_ms: 0, places, sent: Vec::new() }
+    }
+}
+
 impl Port for Side {
     fn now_ms(&self) -> u64 {
         self.now_ms
@@ -84,8 +90,7 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn new(source: u32, places: Places) -> Self {
-        let minter = Minter::new(WORLD, Source(source));
-        let side = Side { minter, now_ms: 0, places, sent: Vec::new() };
+        let side = Side::new(source, places);
         Self { executor: Executor::default(), side, inbox: Vec::new(), paused_until_ms: 0 }
     }
 

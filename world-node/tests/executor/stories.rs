@@ -5,6 +5,7 @@ mod calm;
 mod crowds;
 mod deaths;
 mod faults;
+mod knowing;
 mod unreadable;
 
 use super::book::Book;

@@ -19,7 +19,7 @@ pub(super) const CHUNKS: [ChunkPos; 4] =
     [ChunkPos::new(7, 7), ChunkPos::new(8, 7), ChunkPos::new(7, 8), ChunkPos::new(8, 8)];
 
 /// The partition of a chunk.
-pub(super) fn home(chunk: ChunkPos) -> Partition {
+pub(super) const fn home(chunk: ChunkPos) -> Partition {
     Partition::Chunk(ISLAND, chunk)
 }
 

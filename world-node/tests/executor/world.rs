@@ -4,23 +4,22 @@
 use super::book::Book;
 use super::client::{Client, Session};
 use super::node::{BEGAN_MS, Input, Node, Places};
-use super::town::{CHUNKS, CORNER, home, middle};
+use super::town::{CHUNKS, home, middle};
 use bytes::Bytes;
 use chunk_sync::ids::{Epoch, PlayerId};
 use chunk_sync::limits::TICK_MS;
 use chunk_sync::random::{RngExt, Stream, stream};
 use chunk_sync::records::EPOCH_SESSION;
 use chunk_sync::store::{
-    Commit, CommitOutcome, Document, EpochStep, IndexCursor, MemoryStore, Name, StoreAnswer, StoreFault,
-    StoreOp, Token,
+    Commit, CommitOutcome, EpochStep, MemoryFault, MemoryStore, StoreAnswer, StoreFault, StoreOp, Token,
 };
 use chunk_sync::wire::ActNumber;
 use std::collections::BTreeMap;
-use world_node::executor::{Answer, Ask, INDEX_DECIDED, INDEX_PENDING, Told, Verdict, key_of};
-use world_node::rules::documents::{BagRecord, Doc, Record};
-use world_node::rules::items::{ItemKind, Items};
+use world_node::executor::{Answer, Ask, Told, Verdict, key_of};
+use world_node::rules::documents::{BagRecord, Doc};
+use world_node::rules::items::ItemKind;
 use world_node::rules::site::TilePos;
-use world_node::rules::{Action, DocName, Partition, TransferId};
+use world_node::rules::{Action, DocName, Partition};
 
 /// How the network behaves. Chances are of a thousand.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +62,8 @@ enum Flight {
 pub(super) struct World {
     pub(super) store: MemoryStore,
     pub(super) book: Book,
+    /// The book of what the store's replica has, while that is behind.
+    replicated: Option<Book>,
     pub(super) now_ms: u64,
     pub(super) net: Net,
     pub(super) nodes: Vec<Option<Node>>,
@@ -87,6 +88,7 @@ impl World {
         let mut world = Self {
             store: MemoryStore::new(BEGAN_MS),
             book: Book::default(),
+            replicated: None,
             now_ms: 0,
             net: CALM,
             nodes: Vec::new(),
@@ -107,6 +109,28 @@ impl World {
             world.start(node);
         }
         world
+    }
+
+    /// The store misbehaves from now on as told.
+    pub(super) fn set_fault(&mut self, fault: MemoryFault) {
+        if fault != MemoryFault::StaleReplica {
+            self.replicated = None;
+        } else if self.replicated.is_none() {
+            self.replicated = Some(self.book.clone());
+        }
+        self.store.set_fault(fault);
+    }
+
+    /// Whether the store's replica knows less than the store.
+    pub(super) fn is_behind(&self) -> bool {
+        self.replicated.is_some()
+    }
+
+    /// The store's replica takes over, which may have heard nothing for a while; nodes are told to doubt.
+    pub(super) fn fail_over(&mut self) {
+        self.store.fail_over(BEGAN_MS + self.now_ms);
+        self.book = self.replicated.take().unwrap_or_else(|| self.book.clone());
+        (0..self.nodes.len()).for_each(|node| self.post(node, 0, Input::Doubt));
     }
 
     /// A fresh incarnation of a node; the old one, if there was one, is dead.
@@ -172,43 +196,9 @@ impl World {
         self.nodes[node].as_mut().expect("it lives")
     }
 
-    fn token(&mut self) -> Token {
+    pub(super) fn token(&mut self) -> Token {
         self.tokens += 1;
         Token(self.tokens)
-    }
-
-    /// A new player with these items, at the corner, outside.
-    pub(super) fn settle(&mut self, player: u64, items: &[(ItemKind, u32)]) {
-        let player = PlayerId(player);
-        let mut bag = BagRecord::default();
-        bag.items.add_all(&Items::from(items));
-        self.write(Partition::Player(player), DocName::Bag, &bag.wrap());
-        self.places.borrow_mut().insert(player, middle(CORNER));
-        self.clients.insert(player, Client::new(player));
-    }
-
-    /// Writes a document past every rule: how a story begins.
-    pub(super) fn write(&mut self, at: Partition, name: DocName, doc: &Doc) {
-        self.write_bytes(at, name, doc.pack());
-        self.book.docs.insert((at, name), doc.clone());
-    }
-
-    /// Removes one the same way.
-    pub(super) fn erase(&mut self, at: Partition, name: DocName) {
-        let token = self.token();
-        self.force(Commit::new(key_of(at), token).remove(name.to_string()));
-        self.book.docs.remove(&(at, name));
-    }
-
-    /// Writes bytes that need be no document of this build.
-    pub(super) fn write_bytes(&mut self, at: Partition, name: DocName, bytes: Vec<u8>) {
-        let token = self.token();
-        self.force(Commit::new(key_of(at), token).put(name.to_string(), bytes));
-    }
-
-    fn force(&mut self, commit: Commit) {
-        let answer = self.store.call(BEGAN_MS + self.now_ms, &StoreOp::Commit(commit));
-        assert!(matches!(answer, StoreAnswer::Committed(CommitOutcome::Done { .. })));
     }
 
     /// Another part of a node saves something of its own in a partition, without a word to others.
@@ -235,31 +225,31 @@ impl World {
         self.clients.get_mut(&PlayerId(player)).expect("it plays")
     }
 
-    /// One commit takes the session; the old holder hears of it some time.
+    /// One commit takes the session; the connection to the old holder ends, and that hears of it some time.
     fn let_in(&mut self, player: PlayerId) {
-        let Some(client) = self.clients.get(&player) else { return };
-        let (old, to) = (client.session, Epoch(client.epoch.0 + 1));
+        let Some(client) = self.clients.get_mut(&player) else { return };
         let Some(node) = client.enters.filter(|node| self.nodes[*node].is_some()) else { return };
         let home = Partition::Player(player);
-        let (token, value) = (self.token(), u64::from(to.0));
-        let commit = Commit::new(key_of(home), token)
-            .epoch(EpochStep::Raise { name: EPOCH_SESSION.into(), to: value });
-        let answer = self.store.call(BEGAN_MS + self.now_ms, &StoreOp::Commit(commit));
-        let StoreAnswer::Committed(CommitOutcome::Done { .. }) = answer else { return };
-        if let Some(old) = old {
+        if let Some(old) = client.session.take() {
             let delay_ms = self.delay(self.net.told_ms);
             self.post(old.node, delay_ms, Input::EndSession(player, old.epoch));
-            if old.node != node {
-                self.post(old.node, delay_ms, Input::Unfollow(home));
-            }
+            self.post(old.node, delay_ms, Input::Unfollow(home));
         }
-        self.post(node, 0, Input::Follow(home));
+        let (to, token) = (Epoch(self.clients[&player].epoch.0 + 1), self.token());
+        let raise = EpochStep::Raise { name: EPOCH_SESSION.into(), to: u64::from(to.0) };
+        let commit = Commit::new(key_of(home), token).epoch(raise);
+        let answer = self.store.call(BEGAN_MS + self.now_ms, &StoreOp::Commit(commit));
         let client = self.clients.get_mut(&player).expect("it plays");
+        match answer {
+            StoreAnswer::Committed(CommitOutcome::Done { .. }) => {}
+            StoreAnswer::Committed(CommitOutcome::Refused(_)) => return client.epoch = to,
+            _ => return,
+        }
         (client.epoch, client.enters) = (to, None);
         client.session = Some(Session { node, epoch: to });
-        for number in client.open() {
-            self.say(player, number);
-        }
+        let open = client.open();
+        self.post(node, 0, Input::Follow(home));
+        open.into_iter().for_each(|number| self.say(player, number));
     }
 
     /// Sends an act to the session's node.
@@ -388,20 +378,25 @@ impl World {
     /// The store does something, and what it did is written down.
     fn call(&mut self, op: &StoreOp) -> StoreAnswer {
         let store_ms = BEGAN_MS + self.now_ms;
+        let StoreOp::Commit(commit) = op else { return self.store.call(store_ms, op) };
+        let before = self.newest(commit);
         let answer = self.store.call(store_ms, op);
-        let StoreOp::Commit(commit) = op else { return answer };
-        let refused = matches!(answer, StoreAnswer::Committed(CommitOutcome::Refused(_)));
-        if refused || self.book.tokens.contains(&commit.token) {
-            return answer;
-        }
         // Also when it doesn't say so it may have done it.
-        let load = StoreOp::Load { partition: commit.partition.clone() };
-        let StoreAnswer::Loaded(view) = self.store.call(store_ms, &load) else { return answer };
-        if view.token == commit.token {
+        let after = self.newest(commit);
+        if before != after && after == Some(commit.token) {
             let at = self.partition_of(commit);
             self.book.note(at, commit);
         }
         answer
+    }
+
+    /// The newest token of a commit's partition, when the store can be reached.
+    fn newest(&mut self, commit: &Commit) -> Option<Token> {
+        let load = StoreOp::Load { partition: commit.partition.clone() };
+        match self.store.call(BEGAN_MS + self.now_ms, &load) {
+            StoreAnswer::Loaded(view) => Some(view.token),
+            _ => None,
+        }
     }
 
     fn partition_of(&self, commit: &Commit) -> Partition {
@@ -478,52 +473,5 @@ impl World {
             Verdict::Fenced => panic!("the newest session is fenced at {number:?} of {player}"),
             ended => asked.verdict = Some(ended),
         }
-    }
-
-    /// Entries of an index.
-    pub(super) fn index(&self, index: &str) -> Vec<(TransferId, Partition)> {
-        let (name, mut found, mut after) = (Name::from(index), Vec::new(), None::<IndexCursor>);
-        loop {
-            let page = self.store.index_page(&name, after.as_ref(), 16);
-            found.extend(page.entries.into_iter().map(|entry| {
-                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("a name");
-                let id = text(&entry.key).parse().expect("a transfer's name");
-                (id, text(&entry.value).parse().expect("a partition's name"))
-            }));
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return found,
-            }
-        }
-    }
-
-    /// A sweeper gives everything that has not ended to a node.
-    pub(super) fn sweep(&mut self, node: usize) {
-        for (id, _) in self.index(INDEX_PENDING) {
-            self.post(node, 0, Input::Finish(id, None));
-        }
-        for (id, at) in self.index(INDEX_DECIDED) {
-            self.post(node, 0, Input::Finish(id, Some(at)));
-        }
-    }
-
-    pub(super) fn is_swept(&self) -> bool {
-        self.index(INDEX_PENDING).is_empty() && self.index(INDEX_DECIDED).is_empty()
-    }
-
-    /// What the store has of a partition.
-    pub(super) fn stored(&mut self, at: Partition) -> BTreeMap<Name, Document> {
-        let load = StoreOp::Load { partition: key_of(at) };
-        match self.store.call(BEGAN_MS + self.now_ms, &load) {
-            StoreAnswer::Loaded(view) => view.docs,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Whether a node has of a partition what the store has.
-    pub(super) fn is_same(&mut self, node: usize, at: Partition) -> bool {
-        let stored = self.stored(at);
-        let executor = &self.node(node).executor;
-        executor.is_current(at) && executor.docs(at) == Some(&stored)
     }
 }

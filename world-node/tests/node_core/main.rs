@@ -1,5 +1,6 @@
 //! The node core against clients and other cores, in virtual time.
 
+mod acts;
 mod coming_back;
 mod creatures;
 mod late_and_lost;

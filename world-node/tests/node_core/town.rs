@@ -2,15 +2,17 @@
 //! everything they get. Faultless; the cluster simulation of `loadtest` does the faults.
 
 use bytes::Bytes;
-use chunk_sync::client::Replica;
+use chunk_sync::client::{Replica, View};
 use chunk_sync::ids::{ConnId, IslandId, NodeId, PlayerId, Source};
-use chunk_sync::limits::{SERVER_FRAME_BYTES_MAX, TICK_MS};
+use chunk_sync::limits::{CLIENT_BACKLOG_BYTES_MAX, SERVER_FRAME_BYTES_MAX, TICK_MS};
 use chunk_sync::place::Place;
 use chunk_sync::ports::MeshCommand;
 use chunk_sync::records::{CLUSTER_PLAN, DOC_PLAN, IslandRecord, PlanRecord, WORLD, encode};
 use chunk_sync::store::{Commit, MemoryStore, PartitionKey, StoreOp, Token};
 use chunk_sync::ticket::{Ticket, TicketKey};
-use chunk_sync::wire::{Framer, Hello, Move, Reject, TickHeader, Welcome, control, control_frame, kind};
+use chunk_sync::wire::{
+    Acted, Framer, Hello, Move, Reject, TickHeader, Welcome, control, control_frame, kind,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use world_node::core::{Backlog, ClientSink, NodeConfig, NodeCore, Phase, Standing};
@@ -27,6 +29,9 @@ pub(crate) struct Seen {
     pub(crate) bytes: usize,
     pub(crate) ticks: u32,
     pub(crate) lands: usize,
+    /// Frames of documents.
+    pub(crate) docs: usize,
+    pub(crate) acted: Vec<Acted>,
     pub(crate) pongs: u32,
     pub(crate) closed: bool,
     /// Pretends that nothing of what is sent is read any more.
@@ -50,10 +55,19 @@ impl Seen {
 
     fn frame(&mut self, kind: u8, body: &[u8]) {
         match kind {
-            kind::WELCOME => self.welcome = Some(control(kind, body).expect("a welcome")),
+            kind::WELCOME => {
+                self.welcome = Some(control(kind, body).expect("a welcome"));
+                self.begin();
+            }
             kind::REJECT => self.reject = Some(control(kind, body).expect("a reject")),
             kind::LAND => self.lands += 1,
             kind::PONG => self.pongs += 1,
+            kind::ACTED => self.acted.push(control(kind, body).expect("an answer")),
+            kind::DOCS => {
+                self.docs += 1;
+                let replica = self.replica.get_or_insert_with(Replica::new);
+                replica.docs(control(kind, body).expect("documents")).expect("not too many");
+            }
             kind::TICK => {
                 let (header, blocks) = TickHeader::split(body).expect("a tick");
                 self.ticks += 1;
@@ -65,6 +79,19 @@ impl Seen {
             }
             other => panic!("frame of kind {other:#x}"),
         }
+    }
+
+    /// Knows nothing but that it is in.
+    fn begin(&mut self) {
+        let mut replica = Replica::new();
+        self.welcome.iter().for_each(|welcome| replica.begin(welcome));
+        self.replica = Some(replica);
+    }
+
+    /// It reads nothing any more, and more than it may lag behind waits for it.
+    pub(crate) fn lag(&mut self) {
+        (self.stuck, self.backlog) = (true, CLIENT_BACKLOG_BYTES_MAX + 1);
+        self.stalled_since_ms = u64::MAX;
     }
 
     /// Players in view.
@@ -116,7 +143,7 @@ impl Clients {
     pub(crate) fn unstick(&mut self, conn: u32) {
         let seen = self.seen.get_mut(&conn).expect("known client");
         (seen.stuck, seen.backlog) = (false, 0);
-        seen.replica = None;
+        seen.begin();
     }
 }
 
@@ -208,10 +235,14 @@ impl Town {
 
     /// A client of node `at` (by place in the list) with connection `conn` says `Hello` with this ticket.
     pub(crate) fn hello(&mut self, at: usize, conn: u32, ticket: &[u8]) {
+        self.hello_for(at, conn, ticket, &["land"]);
+    }
+
+    fn hello_for(&mut self, at: usize, conn: u32, ticket: &[u8], features: &[&str]) {
         let hello = Hello {
             min: 1,
             max: 1,
-            features: vec!["land".to_owned()],
+            features: features.iter().map(|feature| (*feature).to_owned()).collect(),
             ticket: Some(ticket.to_vec()),
             ..Hello::default()
         };
@@ -225,6 +256,17 @@ impl Town {
     pub(crate) fn enter(&mut self, at: usize, conn: u32, player: u64) {
         let ticket = self.ticket(player, &format!("p{player}")).sign(&key());
         self.hello(at, conn, &ticket);
+    }
+
+    /// As `enter`, by a client that wants documents.
+    pub(crate) fn enter_for_docs(&mut self, at: usize, conn: u32, player: u64) {
+        self.enter_on(at, conn, player, ISLAND);
+    }
+
+    /// As `enter_for_docs`, on this island.
+    pub(crate) fn enter_on(&mut self, at: usize, conn: u32, player: u64, island: IslandId) {
+        let ticket = Ticket { island, ..self.ticket(player, &format!("p{player}")) }.sign(&key());
+        self.hello_for(at, conn, &ticket, &["land", "docs"]);
     }
 
     pub(crate) fn send(&mut self, at: usize, conn: u32, bytes: &[u8]) {

@@ -30,6 +30,8 @@ pub const OPS_WAIT_MS: u64 = 10_000;
 pub const LISTING_WAIT_MS: u64 = 120_000;
 /// How long a replica may take to answer an ops query before its master is asked.
 pub const REPLICA_WAIT_MS: u64 = 1_000;
+/// How long after no replica of a master was any good the next one is tried.
+pub const REPLICA_AGAIN_MS: u64 = 5_000;
 /// How often the embedded store tries to open its file again after the disk failed.
 pub const REOPEN_EVERY_MS: u64 = 1_000;
 
@@ -53,7 +55,7 @@ pub const SCAN_KEYS_TOGETHER: u32 = 1_000;
 /// Keys of partitions that a listing keeps in memory; a larger store is walked over several times.
 pub const LISTED_PARTITIONS_MAX: usize = 262_144;
 /// Whole partitions that are asked for in one round trip.
-pub const WHOLE_PARTITIONS_TOGETHER: usize = 16;
+pub const WHOLE_PARTITIONS_TOGETHER: usize = 8;
 
 /// What one operation in flight counts for at least.
 pub const IN_FLIGHT_UNIT_BYTES: usize = 8 * 1024;

@@ -157,34 +157,34 @@ async fn files_of_older_layouts_are_brought_up_to_date() {
 }
 
 async fn is_brought_up_to_date(format: u64, lacks: &[&str]) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await.unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(folder.path()).await.expect("opens");
     assert!(matches!(put(&store, 1, "a", "1").await, StoreAnswer::Committed(CommitOutcome::Done { .. })));
     drop(store);
     let write_format = |format: u64, wanted: &[&str]| {
-        let file = redb::Database::open(folder.path().join("store.redb")).unwrap();
-        let change = file.begin_write().unwrap();
+        let file = redb::Database::open(folder.path().join("store.redb")).expect("opens");
+        let change = file.begin_write().expect("begins");
         change
             .open_table(redb::TableDefinition::<&str, u64>::new("meta"))
-            .unwrap()
+            .expect("works")
             .insert("format", format)
-            .unwrap();
+            .expect("works");
         for table in wanted {
             let table = redb::TableDefinition::<&[u8], &[u8]>::new(table);
-            assert!(change.delete_table(table).unwrap(), "was there");
+            assert!(change.delete_table(table).expect("a table"), "was there");
         }
-        change.commit().unwrap();
+        change.commit().expect("is written");
     };
     write_format(format, lacks);
-    let store = open(folder.path()).await.unwrap();
+    let store = open(folder.path()).await.expect("opens again");
     assert_eq!(load(&store, key()).await.doc("a"), Some(&Bytes::from("1")));
     let act = Act { actor: 1, session_epoch: 1, id: 1, confirmed: 0, result: "did".into() };
     let commit = Commit::new(key(), Token(2)).act(act).index_put("i", "k", "v").ledger("did");
     let said = store.call(StoreOp::Commit(commit)).await;
     assert!(matches!(said, StoreAnswer::Committed(CommitOutcome::Done { .. })), "{said:?}");
-    let whole = store.ops().partitions_page(None, 10).await.unwrap().partitions;
+    let whole = store.ops().partitions_page(None, 10).await.expect("a page").partitions;
     assert_eq!((whole.len(), whole[0].token(), whole[0].actors.len()), (1, Token(2), 1));
-    assert_eq!(store.ops().ledger_page(None, 10).await.unwrap().entries[0].sequence, 1);
+    assert_eq!(store.ops().ledger_page(None, 10).await.expect("a page").entries[0].sequence, 1);
     drop((store, whole));
     write_format(4, &[]);
     let error = open(folder.path()).await.err().expect("is refused").to_string();
@@ -370,7 +370,7 @@ async fn booked(store: &StoreHandle) -> Vec<(u64, u64)> {
     let mut last = LedgerCursor { shard: Shard(0), sequence: 0 };
     let mut after = None;
     loop {
-        let page = store.ops().ledger_page(after, 1000).await.unwrap();
+        let page = store.ops().ledger_page(after, 1000).await.expect("a page");
         for entry in page.entries {
             let before = if entry.shard == last.shard { last.sequence } else { 0 };
             assert_eq!(entry.sequence, before + 1, "in {:?}", entry.shard);

@@ -1,7 +1,7 @@
 //! What the ops store does, on the twin: pages of indexes, the ledger and whole partitions, and restoring. For tests;
 //! no core can call it, and faults don't touch it.
 
-use super::{MemoryStore, Partition};
+use super::{Image, MemoryStore, Partition};
 use crate::store::index::{IndexCursor, IndexEntry, IndexPage};
 use crate::store::key::Shard;
 use crate::store::ledger::{LedgerCursor, LedgerPage};
@@ -14,13 +14,19 @@ use crate::store::raw::{PartitionCursor, PartitionsPage, RawPartition, RestoreEr
 
 impl MemoryStore {
     /// A page of the ledger of all shards, from its start or after a cursor: up to `entries_max` entries (1 to
-    /// [`LEDGER_PAGE_ENTRIES_MAX`]).
+    /// [`LEDGER_PAGE_ENTRIES_MAX`]). What a stale replica has not heard of is not safe yet, and not shown.
     pub fn ledger_page(&self, after: Option<LedgerCursor>, entries_max: usize) -> LedgerPage {
         let entries_max = entries_max.clamp(1, LEDGER_PAGE_ENTRIES_MAX);
         let first = after.map_or(Shard(0), |cursor| cursor.shard);
         let found = self.master.ledgers.range(first..).flat_map(|(_, ledger)| &ledger.entries);
         let found = found.filter(|entry| {
             after.is_none_or(|after| after < LedgerCursor { shard: entry.shard, sequence: entry.sequence })
+        });
+        let found = found.filter(|entry| {
+            let safe = |replica: &Image| {
+                replica.ledgers.get(&entry.shard).is_some_and(|known| entry.sequence <= known.last)
+            };
+            self.replica.as_ref().is_none_or(safe)
         });
         LedgerPage::cut(found.take(entries_max + 1).cloned().collect(), entries_max)
     }

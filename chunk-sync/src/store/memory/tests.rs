@@ -76,3 +76,33 @@ fn the_newer_faults_are_what_they_say() {
     store.fail_over(15);
     assert_eq!((token(&mut store, 15), read(&store)), (Ok(2), Some("2".into())));
 }
+
+#[test]
+fn the_ledger_shows_only_what_a_failover_keeps() {
+    let key = || PartitionKey::cluster(WorldId(1), "keys");
+    let shard = key().shard();
+    let book = |store: &mut MemoryStore, token: u64| {
+        let commit = Commit::new(key(), Token(token)).durability(Durability::Accepted);
+        let said = store.call(5, &StoreOp::Commit(commit.ledger(token.to_string())));
+        assert!(matches!(said, StoreAnswer::Committed(CommitOutcome::Done { .. })), "{said:?}");
+    };
+    let shown = |store: &MemoryStore| -> Vec<(u64, u64)> {
+        let entries = store.ledger_page(None, 10).entries.into_iter();
+        entries.map(|entry| (entry.sequence, entry.token.0)).collect()
+    };
+    let mut store = MemoryStore::new(0);
+    book(&mut store, 1);
+    book(&mut store, 2);
+    store.set_fault(MemoryFault::StaleReplica);
+    book(&mut store, 3);
+    assert_eq!(shown(&store), [(1, 1), (2, 2)]);
+    store.ledger_trim(shard, 1);
+    assert_eq!(shown(&store), [(2, 2)]);
+    let mut caught_up = store.clone();
+    caught_up.set_fault(MemoryFault::None);
+    assert_eq!(shown(&caught_up), [(2, 2), (3, 3)]);
+    // The trim is lost with the master; the number that nobody was shown is given again.
+    store.fail_over(6);
+    book(&mut store, 4);
+    assert_eq!(shown(&store), [(1, 1), (2, 2), (3, 4)]);
+}

@@ -91,6 +91,15 @@ pub(crate) static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
             "redis://[USER:PASSWORD@]HOST[:PORT][/DB], redis-sentinel://HOST,…/NAME or redis-cluster://HOST,…, the same for \
              the whole cluster; must be given",
         ),
+        key(
+            "ledger",
+            SEATS,
+            "",
+            "FOLDER",
+            "",
+            "folder of the ledger's files, which the auditor reads too; when not given, `ledger` beside an embedded \
+             store, and none on Redis: there its entries stay in the store",
+        ),
         key("host", UP, "127.0.0.1", "ADDRESS", "", "address of this machine on which clients connect"),
         key(
             "port-base",

@@ -147,7 +147,7 @@ fn a_permission_ends_on_a_node_that_hears_nothing_of_its_estate() {
     // The version spreads from the first node, slowly; the player has gone to the second, which follows none of it.
     let begun = |world: &World| world.book.deeds.contains_key(&(1, permit.0));
     assert!(world.run_until(2_000, begun));
-    CHUNKS.map(|chunk| world.post(1, 0, Input::Unfollow(home(chunk))));
+    CHUNKS.into_iter().for_each(|chunk| world.post(1, 0, Input::Unfollow(home(chunk))));
     world.run(100);
     world.held = Some(0);
     world.enter(1, 1);

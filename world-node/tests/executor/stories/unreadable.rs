@@ -1,6 +1,6 @@
 //! Documents of a newer build: refused, left as they are, nothing lost around them.
 
-use super::{DONE, PLANK, bag_of, gather, grows_in, life, no};
+use super::{PLANK, bag_of, gather, grows_in, life, no};
 use crate::audit::unfinished;
 use crate::world::World;
 use chunk_sync::ids::PlayerId;
@@ -86,5 +86,4 @@ fn a_decision_is_kept_while_what_it_is_about_can_not_be_read() {
     world.sweep(1);
     assert!(world.run_until(6_000, World::is_swept));
     assert_eq!(world.count(1, ItemKind::Wood), 7);
-    let _ = DONE;
 }

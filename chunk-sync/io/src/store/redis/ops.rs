@@ -2,8 +2,8 @@
 //! replica of each master where there is one that can be reached, the ledger from the masters. Never used by a core.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use chunk_sync::store::{
     IndexCursor, IndexPage, LedgerCursor, LedgerPage, Name, SHARD_COUNT, Shard, StoreFault,
@@ -15,14 +15,25 @@ use tokio::time::timeout;
 use super::link::{Link, open, within};
 use super::server::{Server, follows, replicas_of};
 use super::{RedisStore, carry, codec, judge};
-use crate::store::limits::{OPS_SHARDS_TOGETHER, REDIS_MASTERS_MAX, REPLICA_WAIT_MS};
+use crate::store::limits::{
+    CONNECT_WAIT_MS, OPS_SHARDS_TOGETHER, REDIS_MASTERS_MAX, REPLICA_AGAIN_MS, REPLICA_WAIT_MS,
+};
 use crate::store::url::RedisUrl;
 
 /// Connections to replicas, one for each master's run.
 pub(super) struct Replicas {
     url: RedisUrl,
     cluster: bool,
-    known: Mutex<BTreeMap<u64, MultiplexedConnection>>,
+    known: Mutex<BTreeMap<u64, Known>>,
+}
+
+/// What is known of a master's replicas.
+#[derive(Clone)]
+enum Known {
+    /// One that answered last time.
+    Good(MultiplexedConnection),
+    /// None was any good, and none is tried before this.
+    Bad { until: Instant },
 }
 
 /// Who is asked.
@@ -41,7 +52,16 @@ impl Replicas {
 
     /// Asks a replica of the master of `link`, if one can be had that follows it and answers in time.
     async fn ask(&self, link: &mut Link, commands: &[Cmd]) -> Option<Vec<Value>> {
-        let mut replica = self.of(link).await?;
+        let known = self.known().get(&link.server.run).cloned();
+        let mut replica = match known {
+            Some(Known::Good(replica)) => replica,
+            Some(Known::Bad { until }) if Instant::now() < until => return None,
+            // However many there are that hang.
+            _ => match timeout(Duration::from_millis(CONNECT_WAIT_MS), self.find(link)).await {
+                Ok(Some(replica)) => replica,
+                _ => return self.none_is_good(link),
+            },
+        };
         let mut asked = redis::pipe();
         // One that has lost its master may lack anything.
         asked.cmd("ROLE");
@@ -50,33 +70,41 @@ impl Replicas {
         }
         let wait = Duration::from_millis(REPLICA_WAIT_MS);
         let reason = match timeout(wait, asked.query_async::<Vec<Value>>(&mut replica)).await {
-            Ok(Ok(mut values)) if values.first().is_some_and(follows) => return Some(values.split_off(1)),
+            Ok(Ok(mut values)) if values.first().is_some_and(follows) => {
+                self.know(link, Known::Good(replica));
+                return Some(values.split_off(1));
+            }
             Ok(Ok(_)) => "it does not follow its master now".to_owned(),
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {REPLICA_WAIT_MS} ms"),
         };
         tracing::debug!(reason, "redis store: a replica fails, asking its master");
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&link.server.run);
+        self.none_is_good(link)
+    }
+
+    fn none_is_good(&self, link: &Link) -> Option<Vec<Value>> {
+        self.know(link, Known::Bad { until: Instant::now() + Duration::from_millis(REPLICA_AGAIN_MS) });
         None
     }
 
-    /// A replica of the master of `link`, if one can be had.
-    async fn of(&self, link: &mut Link) -> Option<MultiplexedConnection> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&link.server.run).cloned();
-        if known.is_some() {
-            return known;
+    fn known(&self) -> MutexGuard<'_, BTreeMap<u64, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn know(&self, link: &Link, what: Known) {
+        let mut known = self.known();
+        if known.len() >= REDIS_MASTERS_MAX && !known.contains_key(&link.server.run) {
+            // Those of masters that are long gone; the others are made again.
+            known.clear();
         }
+        known.insert(link.server.run, what);
+    }
+
+    /// Connects to a replica of the master of `link`, if there is one that is any good.
+    async fn find(&self, link: &mut Link) -> Option<MultiplexedConnection> {
         for (host, port) in within(replicas_of(&mut link.reads)).await.ok()? {
             match self.connect(&host, port).await {
-                Ok(connection) => {
-                    let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-                    if known.len() >= REDIS_MASTERS_MAX {
-                        // Those of masters that are long gone; the others are made again.
-                        known.clear();
-                    }
-                    known.insert(link.server.run, connection.clone());
-                    return Some(connection);
-                }
+                Ok(connection) => return Some(connection),
                 Err(reason) => tracing::debug!(host, port, reason, "redis store: no use of a replica"),
             }
         }

@@ -1,0 +1,170 @@
+//! Reads a whole world into a file, as it was at one moment.
+//!
+//! Every partition is looked at, then books and indexes are read, then every partition is read into the file: if none
+//! of the game's documents changed from the one look to the other, the file is how the world was in between. Else it
+//! begins again. Nothing in the store is changed.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use chunk_sync::records::{CLUSTER_REGISTRY, WORLD};
+use chunk_sync::store::{PartitionKey, StoreAnswer, StoreFault, StoreOp};
+use chunk_sync_io::store::StoreHandle;
+
+use super::format::{About, Counts, FormatError, Piece, Writer};
+use super::limits::{EXPORT_TRIES, INDEX_PIECE, OPENING_HOLDERS};
+use crate::audit::accounts::{Accounts, Opening};
+use crate::audit::complete::{AuditError, clock, each_partition, read_books};
+use crate::audit::part;
+
+/// What an export came to.
+#[derive(Debug)]
+pub(super) struct Exported {
+    /// What is in the file.
+    pub(super) counts: Counts,
+    /// Its bytes.
+    pub(super) bytes: u64,
+    /// Transfers that were under way.
+    pub(super) pending: u64,
+    /// Whether a cluster was at work on the store.
+    pub(super) live: bool,
+    /// Whether books and documents disagree, as far as the books alone tell.
+    pub(super) wrong: Vec<String>,
+}
+
+/// Why there is no export.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ExportError {
+    /// The store or its ledger can't be read.
+    #[error(transparent)]
+    Read(#[from] AuditError),
+    /// The file can't be written.
+    #[error("{0}")]
+    Write(#[from] FormatError),
+    /// The world was never the same from one look to the next.
+    #[error(
+        "{moving} partitions changed while they were read, {EXPORT_TRIES} times; stop the nodes (or wait until nobody \
+         acts) and try again"
+    )]
+    Moving {
+        /// How many, the last time.
+        moving: usize,
+    },
+}
+
+impl From<StoreFault> for ExportError {
+    fn from(fault: StoreFault) -> Self {
+        Self::Read(fault.into())
+    }
+}
+
+impl From<std::io::Error> for ExportError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Write(error.into())
+    }
+}
+
+/// Writes the world of `store` to `path`, which must not exist.
+pub(super) async fn export(
+    store: &StoreHandle,
+    ledger: Option<&Path>,
+    path: &Path,
+) -> Result<Exported, ExportError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let new = PathBuf::from(name);
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let (exported, moving) = attempt(store, ledger, &new).await?;
+        if moving == 0 {
+            std::fs::rename(&new, path)?;
+            return Ok(exported);
+        }
+        std::fs::remove_file(&new)?;
+        if tries == EXPORT_TRIES {
+            return Err(ExportError::Moving { moving });
+        }
+    }
+}
+
+async fn attempt(
+    store: &StoreHandle,
+    ledger: Option<&Path>,
+    new: &Path,
+) -> Result<(Exported, usize), ExportError> {
+    let (taken_ms, live) = (clock(store).await?, is_live(store).await?);
+    let mut before: BTreeMap<PartitionKey, u128> = BTreeMap::new();
+    each_partition(store, |raw| {
+        if part::place_of(&raw.key).is_some() {
+            before.insert(raw.key, part::print_of(&raw.docs));
+        }
+    })
+    .await?;
+    let books = read_books(store, ledger).await?;
+    let about = About { program: env!("CARGO_PKG_VERSION").to_owned(), taken_ms, live };
+    let mut file = Writer::begin(BufWriter::new(File::create(new)?), about)?;
+    for entry in books.undrained.values() {
+        file.put(&Piece::Ledger(entry.clone()))?;
+    }
+    openings(&books.accounts, taken_ms, &mut file)?;
+    indexes(store, &mut file).await?;
+    let (mut moving, mut pending, mut failed) = (0, 0, None);
+    each_partition(store, |raw| {
+        if part::place_of(&raw.key).is_some() {
+            let same = before.remove(&raw.key) == Some(part::print_of(&raw.docs));
+            moving += usize::from(!same);
+            pending += raw.docs.keys().filter(|name| name.as_str().starts_with("out/")).count() as u64;
+        }
+        // Where the ledger of the world is kept from now on is another matter.
+        if failed.is_none() && raw.key != crate::books::partition() {
+            failed = file.put(&Piece::Partition(raw)).err();
+        }
+    })
+    .await?;
+    failed.map_or(Ok(()), Err)?;
+    let (out, counts, bytes) = file.end()?;
+    out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
+    Ok((Exported { counts, bytes, pending, live, wrong: books.wrong }, moving + before.len()))
+}
+
+/// Whether somebody of a cluster holds a lease.
+async fn is_live(store: &StoreHandle) -> Result<bool, StoreFault> {
+    match store.call(StoreOp::Load { partition: PartitionKey::cluster(WORLD, CLUSTER_REGISTRY) }).await {
+        StoreAnswer::Loaded(view) => Ok(view.leases.values().any(|lease| !lease.expired(view.store_ms))),
+        StoreAnswer::Failed(fault) => Err(fault),
+        StoreAnswer::Committed(_) | StoreAnswer::Tailed(_) => Err(StoreFault::TimedOut),
+    }
+}
+
+fn openings(
+    accounts: &Accounts,
+    store_ms: u64,
+    file: &mut Writer<BufWriter<File>>,
+) -> Result<(), FormatError> {
+    let held: Vec<_> = accounts.holders().map(|(holder, held)| (holder, held.clone())).collect();
+    for part in held.chunks(OPENING_HOLDERS) {
+        file.put(&Piece::Opening(Opening { store_ms, held: part.to_vec() }.pack()))?;
+    }
+    Ok(())
+}
+
+async fn indexes(store: &StoreHandle, file: &mut Writer<BufWriter<File>>) -> Result<(), ExportError> {
+    let ops = store.ops();
+    for name in ops.index_names().await? {
+        let mut after = None;
+        loop {
+            let page = ops.index_page(&name, after.as_ref(), INDEX_PIECE).await?;
+            if !page.entries.is_empty() {
+                file.put(&Piece::Index(name.clone(), page.entries))?;
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,273 @@
+//! Players who gather, drop, pick up and give: the client core on real sockets, in the test's own thread. Each act's
+//! answer is noted.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use chunk_sync::client::{Client, ClientConfig, ClientEvent, ClientOutput, Phase, Replica};
+use chunk_sync::ids::PlayerId;
+use chunk_sync::limits::{QUANTA_PER_CHUNK, TILES_PER_CHUNK_EDGE};
+use chunk_sync::place::ChunkPos;
+use chunk_sync::random::{RngExt, Stream, stream};
+use chunk_sync::records::{decode, encode};
+use chunk_sync::wire::{ActNumber, ActOutcome};
+use world_node::rules::documents::{BagRecord, GroundRecord};
+use world_node::rules::items::{ItemKind, Items};
+use world_node::rules::{ActId, Action};
+
+use crate::process::PATIENCE;
+
+const TURN: Duration = Duration::from_millis(5);
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// One of them.
+struct Settler {
+    client: Client,
+    replica: Replica,
+    link: Option<TcpStream>,
+    unsent: Vec<u8>,
+    random: Stream,
+    asked: Option<ActNumber>,
+    /// The island and player of each act that was answered as done.
+    done: Vec<ActId>,
+}
+
+/// A few of them.
+pub(crate) struct Settlers {
+    all: Vec<Settler>,
+    began: Instant,
+    buffer: Vec<u8>,
+}
+
+impl Settlers {
+    /// Lets `count` of them in, by the same names each time.
+    pub(crate) fn enter(allocator: &str, count: usize, seed: u64) -> Self {
+        let settler = |number: usize| {
+            let name = format!("settler-{number}");
+            let mut config = ClientConfig::new(allocator, &name);
+            config.features = vec!["docs".to_owned(), "land".to_owned()];
+            Settler {
+                client: Client::new(config, 0),
+                replica: Replica::new(),
+                link: None,
+                unsent: Vec::new(),
+                random: stream(seed, &name),
+                asked: None,
+                done: Vec::new(),
+            }
+        };
+        let mut settlers = Self {
+            all: (0..count).map(settler).collect(),
+            began: Instant::now(),
+            buffer: vec![0; BUFFER_BYTES],
+        };
+        settlers.drive(PATIENCE, false, |all| all.iter().all(Settler::knows_itself));
+        settlers
+    }
+
+    /// Lets them act until so many acts of all of them are done.
+    pub(crate) fn act_until(&mut self, done: usize) {
+        self.drive(PATIENCE, true, |all| all.iter().map(|settler| settler.done.len()).sum::<usize>() >= done);
+    }
+
+    /// Acts that were answered as done.
+    pub(crate) fn done(&self) -> Vec<ActId> {
+        self.all.iter().flat_map(|settler| settler.done.iter().copied()).collect()
+    }
+
+    /// What each has in its bag, by player.
+    pub(crate) fn bags(&self) -> BTreeMap<PlayerId, Items> {
+        let bags = self.all.iter().filter_map(|settler| Some((settler.player()?, settler.bag()?.items)));
+        bags.collect()
+    }
+
+    /// Waits until nothing that they see is under way.
+    pub(crate) fn rest(&mut self) {
+        self.drive(PATIENCE, false, |all| {
+            all.iter().all(|settler| {
+                settler.client.open_acts().next().is_none()
+                    && settler.bag().is_some_and(|bag| bag.held == Items::default())
+            })
+        });
+    }
+
+    fn drive(&mut self, within: Duration, act: bool, mut until: impl FnMut(&[Settler]) -> bool) {
+        let deadline = Instant::now() + within;
+        while !until(&self.all) {
+            assert!(
+                Instant::now() < deadline,
+                "{:?}",
+                self.all.iter().map(Settler::shown).collect::<Vec<_>>()
+            );
+            let now_ms = self.began.elapsed().as_millis() as u64;
+            let players: Vec<PlayerId> = self.all.iter().filter_map(Settler::player).collect();
+            for settler in &mut self.all {
+                settler.turn(now_ms, &mut self.buffer);
+                if act {
+                    settler.act(now_ms, &players);
+                }
+            }
+            // Between two turns, so as not to take the machine from who is asked.
+            std::thread::sleep(TURN);
+        }
+    }
+}
+
+impl Settler {
+    fn shown(&self) -> String {
+        format!("{:?}, {} done, open {:?}", self.client.phase(), self.done.len(), self.asked)
+    }
+
+    fn player(&self) -> Option<PlayerId> {
+        self.client.welcome().map(|welcome| PlayerId(welcome.player))
+    }
+
+    fn knows_itself(&self) -> bool {
+        self.client.phase() == Phase::Inside && self.replica.own_docs().is_some()
+    }
+
+    /// A new player has no document yet, and an empty bag.
+    fn bag(&self) -> Option<BagRecord> {
+        let docs = self.replica.own_docs()?;
+        Some(docs.get("bag").map_or_else(BagRecord::default, |bytes| decode(bytes).unwrap()))
+    }
+
+    fn act(&mut self, now_ms: u64, players: &[PlayerId]) {
+        if self.asked.is_some() || !self.knows_itself() {
+            return;
+        }
+        let Some(action) = self.wish(players) else { return };
+        self.asked = self.client.act(encode(&action), now_ms).ok();
+    }
+
+    /// Something that may well be possible.
+    fn wish(&mut self, players: &[PlayerId]) -> Option<Action> {
+        let bag = self.bag()?;
+        let carried: Vec<ItemKind> = bag.items.iter().map(|(kind, _)| kind).collect();
+        let pick = |random: &mut Stream, of: usize| random.random_range(0..of);
+        match (self.random.random_range(0..6), carried.len()) {
+            (0, some) if some > 0 => {
+                let item = carried[pick(&mut self.random, some)];
+                Some(Action::Drop { item, count: 1 })
+            }
+            (1 | 2, some) if some > 0 => {
+                let item = carried[pick(&mut self.random, some)];
+                let others: Vec<PlayerId> =
+                    players.iter().copied().filter(|player| Some(*player) != self.player()).collect();
+                let to = others[pick(&mut self.random, others.len())];
+                Some(Action::Give { to, item, count: 1 })
+            }
+            (3, _) => self.lying().or_else(|| self.gather()),
+            _ => self.gather(),
+        }
+    }
+
+    fn chunk(&self) -> ChunkPos {
+        let place = self.client.place();
+        let along = |quanta: i32| quanta.div_euclid(QUANTA_PER_CHUNK) as i16;
+        ChunkPos::new(along(place.x), along(place.y))
+    }
+
+    fn lying(&self) -> Option<Action> {
+        let chunk = self.chunk();
+        let docs = self.replica.chunk_docs(chunk)?;
+        let grounds = docs.iter().filter_map(|(name, bytes)| Some((name.strip_prefix("ground/")?, bytes)));
+        grounds.into_iter().find_map(|(cell, bytes)| {
+            let ground: GroundRecord = decode(bytes)?;
+            let stack = ground.stacks.iter().find(|stack| stack.count > 0)?;
+            Some(Action::PickUp { chunk, cell: cell.parse().ok()?, stack: stack.id, count: 1 })
+        })
+    }
+
+    /// A tile within reach; something may grow there.
+    fn gather(&mut self) -> Option<Action> {
+        let (chunk, place) = (self.chunk(), self.client.place());
+        let edge = TILES_PER_CHUNK_EDGE as i32;
+        let tile =
+            |quanta: i32, off: i32| quanta.rem_euclid(QUANTA_PER_CHUNK) * edge / QUANTA_PER_CHUNK + off;
+        let mut off = || self.random.random_range(-2..=2);
+        let (x, y) = (tile(place.x, off()), tile(place.y, off()));
+        let on = (0..edge).contains(&x) && (0..edge).contains(&y);
+        on.then(|| Action::Gather { chunk, resource: (y * edge + x) as u8 })
+    }
+
+    fn turn(&mut self, now_ms: u64, buffer: &mut [u8]) {
+        self.obey(now_ms);
+        self.receive(now_ms, buffer);
+        self.client.handle_timer(now_ms);
+        self.obey(now_ms);
+        self.flush();
+    }
+
+    fn obey(&mut self, now_ms: u64) {
+        while let Some(output) = self.client.poll_output() {
+            match output {
+                ClientOutput::Dial(address) => self.dial(&address, now_ms),
+                ClientOutput::Send(bytes) => self.unsent.extend(bytes),
+                ClientOutput::Hangup => {
+                    self.flush();
+                    self.link = None;
+                }
+                ClientOutput::Event(ClientEvent::Acted(acted)) if acted.outcome != ActOutcome::Waiting => {
+                    if acted.outcome == ActOutcome::Done
+                        && let Some(welcome) = self.client.welcome()
+                    {
+                        self.done.push(ActId {
+                            player: PlayerId(welcome.player),
+                            epoch: acted.id.epoch(),
+                            island: chunk_sync::ids::IslandId(welcome.island),
+                            act: acted.id.number().into(),
+                        });
+                    }
+                    self.asked = self.asked.filter(|asked| *asked != acted.id);
+                }
+                ClientOutput::Event(_) => {}
+            }
+        }
+    }
+
+    fn dial(&mut self, address: &str, now_ms: u64) {
+        self.unsent.clear();
+        let opened = TcpStream::connect(address).and_then(|stream| {
+            stream.set_nodelay(true)?;
+            stream.set_nonblocking(true)?;
+            Ok(stream)
+        });
+        self.link = opened.ok();
+        match self.link {
+            Some(_) => self.client.handle_connected(now_ms),
+            None => self.client.handle_closed(now_ms),
+        }
+    }
+
+    fn receive(&mut self, now_ms: u64, buffer: &mut [u8]) {
+        while let Some(link) = &mut self.link {
+            match link.read(buffer) {
+                Ok(some) if some > 0 => {
+                    self.client.handle_bytes(&buffer[..some], now_ms, &mut self.replica);
+                    self.obey(now_ms);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Ok(_) | Err(_) => {
+                    self.link = None;
+                    self.client.handle_closed(now_ms);
+                    self.obey(now_ms);
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        while let Some(link) = &mut self.link
+            && !self.unsent.is_empty()
+        {
+            match link.write(&self.unsent) {
+                Ok(some) => drop(self.unsent.drain(..some)),
+                // A broken connection is noticed by reading it.
+                Err(_) => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! A store opened by the test itself, while no process has it: documents put there as the game writes them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use chunk_sync::ids::{Epoch, IslandId, PlayerId};
+use chunk_sync::place::ChunkPos;
+use chunk_sync::records::{WORLD, encode};
+use chunk_sync::store::{
+    Commit, CommitOutcome, PARTITIONS_PAGE_MAX, PartitionKey, StoreAnswer, StoreOp, Token,
+};
+use chunk_sync_io::store::{StoreHandle, StoreUrl};
+use world_node::executor::LedgerRecord;
+use world_node::rules::documents::{BagRecord, CellRecord, Covered, EstateRecord, Record};
+use world_node::rules::items::{ItemKind, Items};
+use world_node::rules::transfer::{Back, Cargo, Decision, Transfer};
+use world_node::rules::{ActId, Holder, LedgerLine, Partition, Sender, TransferId};
+
+/// A player of the first world.
+pub(crate) fn player(number: u64) -> PlayerId {
+    PlayerId((1 << 54) | (9 << 32) | number)
+}
+
+/// An act of one.
+pub(crate) fn act(player: PlayerId, number: u64) -> ActId {
+    ActId { player, epoch: Epoch(1), island: IslandId(1), act: number }
+}
+
+/// An open store.
+pub(crate) struct World {
+    runtime: tokio::runtime::Runtime,
+    store: Option<StoreHandle>,
+    token: u64,
+}
+
+impl World {
+    /// Opens the store of a data folder.
+    pub(crate) fn open(data: &Path) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let store = runtime.block_on(StoreHandle::open(&StoreUrl::Embedded(data.to_owned()))).unwrap();
+        // Tokens are never used twice, also not by the next one who opens it.
+        let token = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0) | 1;
+        Self { runtime, store: Some(store), token }
+    }
+
+    /// The documents of all partitions of players, chunks and trades.
+    pub(crate) fn game(&self) -> BTreeMap<String, BTreeMap<String, Vec<u8>>> {
+        let store = self.store.as_ref().unwrap();
+        let (mut all, mut after) = (BTreeMap::new(), None);
+        loop {
+            let page = self
+                .runtime
+                .block_on(store.ops().partitions_page(after.as_ref(), PARTITIONS_PAGE_MAX))
+                .unwrap();
+            for raw in page.partitions {
+                let key = raw.key.to_string();
+                let sort = key.split('/').nth(1).unwrap();
+                if matches!(sort, "player" | "chunk" | "trade") {
+                    let named = raw.docs.iter().map(|(name, doc)| (name.to_string(), doc.value.to_vec()));
+                    all.insert(key, named.collect());
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return all;
+            }
+        }
+    }
+
+    /// Commits in a player's partition what `fill` puts into the commit, and tells the ledger these lines.
+    pub(crate) fn commit(
+        &mut self,
+        player: PlayerId,
+        act: Option<ActId>,
+        lines: &[(ItemKind, u32, Holder, Holder)],
+        fill: impl FnOnce(Commit) -> Commit,
+    ) {
+        self.token = self.token.wrapping_add(2);
+        let commit = fill(Commit::new(PartitionKey::player(player), Token(self.token)));
+        let line =
+            |&(kind, count, from, to): &(ItemKind, u32, Holder, Holder)| LedgerLine { kind, count, from, to };
+        let record = LedgerRecord { v: 1, tick: 1, act, lines: lines.iter().map(line).collect() };
+        let commit = if lines.is_empty() { commit } else { commit.ledger(encode(&record)) };
+        let answer = self.runtime.block_on(self.store.as_ref().unwrap().call(StoreOp::Commit(commit)));
+        assert!(matches!(answer, StoreAnswer::Committed(CommitOutcome::Done { .. })), "{answer:?}");
+    }
+
+    /// A player gets wood from nowhere, as by gathering.
+    pub(crate) fn make(&mut self, player: PlayerId, number: u64, wood: u32) {
+        let lines = [(ItemKind::Wood, wood, Holder::Nobody, Holder::Player(player))];
+        self.commit(player, Some(act(player, number)), &lines, |commit| commit.put("bag", bag(wood, 0)));
+    }
+
+    /// The first step of a gift of `sent` of the `had` wood that the giver has.
+    pub(crate) fn debit(
+        &mut self,
+        giver: PlayerId,
+        taker: PlayerId,
+        number: u64,
+        had: u32,
+        sent: u32,
+    ) -> TransferId {
+        let id = act(giver, number).transfer(Sender::Player);
+        let (from, to) = (Partition::Player(giver), Partition::Player(taker));
+        let cargo = Cargo::Goods(Items::of(ItemKind::Wood, sent).into());
+        let transfer = Transfer { v: Transfer::VERSION, from, to, cargo, back: Back::Bag { stamina: 0 } };
+        let lines = [(ItemKind::Wood, sent, Holder::Player(giver), Holder::Transfer(id))];
+        self.commit(giver, Some(act(giver, number)), &lines, |commit| {
+            let commit = commit.put("bag", bag(had - sent, sent)).put(format!("out/{id}"), encode(&transfer));
+            commit.index_put("pending", id.to_string(), to.to_string())
+        });
+        id
+    }
+
+    /// The second step: the taker, who had `had`, has `got` more.
+    pub(crate) fn credit(&mut self, id: TransferId, taker: PlayerId, had: u32, got: u32) {
+        let decision = Decision { v: Decision::VERSION, from: id.sent_by(), refused: None };
+        let lines = [(ItemKind::Wood, got, Holder::Transfer(id), Holder::Player(taker))];
+        self.commit(taker, None, &lines, |commit| {
+            commit.put("bag", bag(had + got, 0)).put(format!("in/{id}"), encode(&decision))
+        });
+    }
+
+    /// Land that doesn't fit together: a covered tile without a structure, one covered twice, an estate without a
+    /// totem, and an index entry for it.
+    pub(crate) fn spoil_land(&mut self) {
+        let (island, chunk) = (IslandId(1), ChunkPos::new(3, 4));
+        let gone = act(player(1), 9);
+        let covered = |tile| Covered { tile, by: gone, anchor: chunk };
+        let cell = CellRecord { v: CellRecord::VERSION, tiles: vec![covered(1), covered(1)] };
+        let estate = EstateRecord {
+            v: EstateRecord::VERSION,
+            id: gone,
+            owner: player(1),
+            home: chunk,
+            others: Vec::new(),
+            version: 1,
+            permissions: Vec::new(),
+            behind: Vec::new(),
+        };
+        self.token = self.token.wrapping_add(2);
+        let commit = Commit::new(PartitionKey::chunk(WORLD, island, chunk), Token(self.token));
+        let commit = commit.put("cell/2", encode(&cell)).put("estate", encode(&estate));
+        let commit =
+            commit.index_put("estates", gone.to_string(), Partition::Chunk(island, chunk).to_string());
+        let answer = self.runtime.block_on(self.store.as_ref().unwrap().call(StoreOp::Commit(commit)));
+        assert!(matches!(answer, StoreAnswer::Committed(CommitOutcome::Done { .. })), "{answer:?}");
+    }
+
+    /// What an import that doesn't end leaves behind.
+    pub(crate) fn mark_import(&mut self) {
+        self.token = self.token.wrapping_add(2);
+        let commit =
+            Commit::new(PartitionKey::cluster(WORLD, "import"), Token(self.token)).put("import", vec![1]);
+        let answer = self.runtime.block_on(self.store.as_ref().unwrap().call(StoreOp::Commit(commit)));
+        assert!(matches!(answer, StoreAnswer::Committed(CommitOutcome::Done { .. })), "{answer:?}");
+    }
+
+    /// The third step, after which the giver has `has`.
+    pub(crate) fn clear(&mut self, id: TransferId, giver: PlayerId, has: u32) {
+        self.commit(giver, None, &[], |commit| {
+            let commit = commit.put("bag", bag(has, 0)).remove(format!("out/{id}"));
+            commit.index_remove("pending", id.to_string())
+        });
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // Dropping the last handle closes the file, which may wait.
+        drop(self.store.take());
+    }
+}
+
+/// The bytes of a bag.
+pub(crate) fn bag(wood: u32, held: u32) -> Vec<u8> {
+    let (items, held) = (Items::of(ItemKind::Wood, wood), Items::of(ItemKind::Wood, held));
+    encode(&BagRecord { items, held, ..BagRecord::default() })
+}
