@@ -78,7 +78,8 @@ impl Bot {
             link: None,
             eyes,
             walker: Walker::new(args.behaviour, walk),
-            documents: (args.behaviour == Behaviour::Settle).then(Box::default),
+            // Who never reads never hears what came of anything: it only stands there.
+            documents: (args.behaviour == Behaviour::Settle && role != Role::NeverReader).then(Box::default),
             entered: None,
             name: format!("{prefix}{number}"),
             reads: role != Role::NeverReader,

@@ -73,8 +73,10 @@ pub const WISH_WALK_MS_MAX: u64 = 8_000;
 pub const NEAR_QUANTA: i32 = 3 * QUANTA_PER_M;
 /// How near another bot must be for a settler to think of giving it something; the rules allow more.
 pub const NEIGHBOUR_QUANTA: i32 = 6 * QUANTA_PER_M;
-/// Acts that a settler has open at once. Below the protocol's limit: one more is the client's to refuse.
-pub const SETTLER_OPEN_MAX: usize = 4;
+/// Acts that a settler has open at once: as many as the protocol allows.
+pub const SETTLER_OPEN_MAX: usize = ACTS_OPEN_MAX;
+/// One act in so many is followed by another at once.
+pub const HASTY_ONE_IN: u32 = 4;
 /// Shortest and longest time between two acts of a settler.
 pub const ACT_PAUSE_MS: (u64, u64) = (200, 1_500);
 /// Stamina that a settler keeps.
@@ -117,7 +119,6 @@ const _: () = {
         "late steps are no flood"
     );
     assert!(TRAIL_STEPS as u64 * MOVE_PERIOD_MS > 2 * STEP_LATE_MS_MAX);
-    assert!(SETTLER_OPEN_MAX < ACTS_OPEN_MAX);
     assert!(NEAR_QUANTA < REACH_QUANTA && NEIGHBOUR_QUANTA < HAND_OVER_QUANTA);
     assert!(LAST_ANSWERS_MS_MAX > ACT_WAIT_MS && RESOURCE_REST_MS > ACT_WAIT_MS);
     let (mut kind, mut slots) = (0, 0);

@@ -35,8 +35,8 @@ use self::figures::Figures;
 use self::ground::Ground;
 use self::plan::{Neighbour, Situation, Wish};
 use super::limits::{
-    ACT_PAUSE_MS, CAMP_BOTS, CAMP_QUANTA, CAMP_RING_MAX, CAMP_WALK_MS_MAX, CLAIMS_ONE_IN, NEIGHBOUR_QUANTA,
-    SETTLER_OPEN_MAX, WISH_WALK_MS_MAX,
+    ACT_PAUSE_MS, CAMP_BOTS, CAMP_QUANTA, CAMP_RING_MAX, CAMP_WALK_MS_MAX, CLAIMS_ONE_IN, HASTY_ONE_IN,
+    NEIGHBOUR_QUANTA, SETTLER_OPEN_MAX, WISH_WALK_MS_MAX,
 };
 
 /// An action that is none: a byte that MessagePack never uses.
@@ -422,6 +422,9 @@ impl Settlers {
 
 impl Settler {
     fn pause(&mut self, now_ms: u64) {
+        if self.draws.random_range(0..HASTY_ONE_IN) == 0 {
+            return;
+        }
         let (shortest, longest) = ACT_PAUSE_MS;
         self.pause_until_ms = now_ms + self.draws.random_range(shortest..=longest);
     }

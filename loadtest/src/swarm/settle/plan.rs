@@ -151,6 +151,8 @@ pub(super) fn choose(now: &mut Situation<'_>, draws: &mut Stream) -> Option<Wish
 
 /// Takes from a resource not far from the camp, of which surely a whole act's worth is left.
 fn gather(now: &mut Situation<'_>, draws: &mut Stream) -> Option<Wish> {
+    // Now and then it tries what may be used up.
+    let dares = draws.random_range(0..20) == 0;
     let mut near: Vec<(i64, ChunkPos, Growth)> = Vec::new();
     for chunk in now.place.chunk().around(1) {
         for growth in now.ground.grown(chunk) {
@@ -158,7 +160,7 @@ fn gather(now: &mut Situation<'_>, draws: &mut Stream) -> Option<Wish> {
             let place = middle(TilePos::in_chunk(chunk, growth.tile));
             let wanted = now.lacks(spec.item) >= spec.units_per_act && now.affords(spec.stamina);
             let tool = spec.tool.is_none_or(|tool| now.has(tool) > 0);
-            if wanted && tool && is_near(place, now.camp, CAMP_QUANTA) && is_left(now, chunk, growth) {
+            if wanted && tool && is_near(place, now.camp, CAMP_QUANTA) && is_left(now, chunk, growth, dares) {
                 near.push((now.place.distance_squared(place), chunk, growth));
             }
         }
@@ -170,10 +172,11 @@ fn gather(now: &mut Situation<'_>, draws: &mut Stream) -> Option<Wish> {
     Some(Wish::at(Action::Gather { chunk, resource: growth.tile }, place))
 }
 
-fn is_left(now: &mut Situation<'_>, chunk: ChunkPos, growth: Growth) -> bool {
+fn is_left(now: &mut Situation<'_>, chunk: ChunkPos, growth: Growth, dares: bool) -> bool {
     let at = (chunk, growth.tile);
     let Some(seen) = sight::units(now.documents, at, growth.kind, now.tick) else { return false };
-    now.ground.left(at, growth.kind, seen, now.now_ms) >= least(growth.kind)
+    let wanted = if dares { least(growth.kind) } else { growth.kind.spec().units_per_act };
+    now.ground.left(at, growth.kind, seen, now.now_ms) >= wanted
 }
 
 /// Units of a resource that must surely be left, so that it is known what an act gives. Where an act gives one or

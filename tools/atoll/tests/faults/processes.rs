@@ -134,11 +134,11 @@ impl Process {
         serde_json::from_str(&self.page("/api/state")).expect("JSON")
     }
 
-    /// A counter or gauge of `/metrics`, by its whole name with labels; 0 while there is none.
-    pub(crate) fn metric(&self, name: &str) -> u64 {
+    /// The sum of a metric over its rows that have this label.
+    pub(crate) fn metric(&self, name: &str, label: &str) -> u64 {
         let page = self.page("/metrics");
-        let values = page.lines().filter_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
-        values.sum()
+        let rows = page.lines().filter(|row| row.starts_with(name) && row.contains(label));
+        rows.filter_map(|row| row.rsplit(' ').next()?.parse::<u64>().ok()).sum()
     }
 
     /// What the admin port has at a path.
