@@ -118,8 +118,8 @@ async fn attempt(
             moving += usize::from(!same);
             pending += raw.docs.keys().filter(|name| name.as_str().starts_with("out/")).count() as u64;
         }
-        // Where the ledger of the world is kept from now on is another matter.
-        if failed.is_none() && raw.key != crate::books::partition() {
+        // Where its ledger is kept, and how it came into this store, is no part of the world.
+        if failed.is_none() && raw.key != crate::books::partition() && raw.key != super::import::partition() {
             failed = file.put(&Piece::Partition(raw)).err();
         }
     })

@@ -151,7 +151,8 @@ async fn refuse_full(store: &StoreHandle, ledger: &Path) -> Result<(), ImportErr
         .unwrap_or(Ok(()))
 }
 
-fn partition() -> PartitionKey {
+/// The partition of the mark.
+pub(super) fn partition() -> PartitionKey {
     PartitionKey::cluster(WORLD, CLUSTER_IMPORT)
 }
 

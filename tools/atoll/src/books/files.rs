@@ -73,12 +73,11 @@ impl Known {
     }
 }
 
+/// Where the files were, and what was in them, when the auditor's balances were written.
 #[derive(Serialize, Deserialize)]
-struct Snapshot<'a> {
+struct Snapshot {
     place: Place,
     known: Known,
-    #[serde(borrow)]
-    accounts: &'a [u8],
 }
 
 /// The folder, open for appending.
@@ -201,9 +200,10 @@ impl LedgerSink for LedgerFiles {
     }
 
     fn keep_snapshot(&mut self, accounts: &[u8]) -> Result<(), SinkError> {
-        let snapshot = Snapshot { place: self.end, known: self.known.clone(), accounts };
+        let snapshot = Snapshot { place: self.end, known: self.known.clone() };
         let written = || -> std::io::Result<()> {
-            let packed = rmp_serde::to_vec_named(&snapshot).map_err(std::io::Error::other)?;
+            let files = rmp_serde::to_vec_named(&snapshot).map_err(std::io::Error::other)?;
+            let packed = [&(files.len() as u64).to_le_bytes()[..], &files, accounts].concat();
             let new = self.folder.join(format!("{SNAPSHOT_FILE}.new"));
             let mut file = File::create(&new)?;
             file.write_all(SNAPSHOT_HEAD)?;
@@ -275,21 +275,26 @@ fn restored(folder: &Path, reader: &mut dyn Reader) -> Option<(Known, Place)> {
     let path = folder.join(SNAPSHOT_FILE);
     let mut bytes = Vec::new();
     File::open(&path).ok()?.take(SNAPSHOT_MAX_BYTES).read_to_end(&mut bytes).ok()?;
-    let sound = || -> Option<Snapshot<'_>> {
+    let sound = || -> Option<(Snapshot, &[u8])> {
         let rest = bytes.strip_prefix(SNAPSHOT_HEAD)?;
         let (sum, packed) = rest.split_first_chunk::<8>()?;
-        (xxh3_64(packed) == u64::from_le_bytes(*sum)).then(|| rmp_serde::from_slice(packed).ok())?
+        if xxh3_64(packed) != u64::from_le_bytes(*sum) {
+            return None;
+        }
+        let (length, packed) = packed.split_first_chunk::<8>()?;
+        let (files, accounts) =
+            packed.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+        Some((rmp_serde::from_slice(files).ok()?, accounts))
     };
-    let fits = |snapshot: &Snapshot<'_>| {
+    let fits = |(snapshot, _): &(Snapshot, &[u8])| {
         let length = std::fs::metadata(path_of(folder, snapshot.place.segment)).map_or(0, |data| data.len());
         snapshot.known.highest.len() == usize::from(SHARD_COUNT) && length >= snapshot.place.offset
     };
-    let snapshot = sound().filter(fits);
-    let taken = snapshot.filter(|snapshot| reader.restore(snapshot.accounts));
+    let taken = sound().filter(fits).filter(|(_, accounts)| reader.restore(accounts));
     if taken.is_none() {
         tracing::warn!("{}: not usable; the whole ledger is read again", path.display());
     }
-    taken.map(|snapshot| (snapshot.known, snapshot.place))
+    taken.map(|(snapshot, _)| (snapshot.known, snapshot.place))
 }
 
 /// What an unsound end of a segment is.

@@ -91,7 +91,12 @@ async fn entries_are_moved_from_the_store_to_files_once() {
     assert_eq!((shown.written, shown.undrained, shown.trouble), (150, 0, None));
     assert_eq!((shown.audit.checked, shown.audit.findings), (150, 0), "{:?}", shown.audit);
 
-    // Its auditor goes on from its snapshot.
+    // Its auditor goes on from its snapshot: nothing of the files is read again.
+    let mut watch = Watch::new();
+    let mut reading = Reading { watch, entries: 0 };
+    drop(LedgerFiles::open(&ledger, &mut reading).unwrap());
+    watch = reading.watch;
+    assert_eq!((reading.entries, watch.shown().checked), (0, 150));
     let books = Books::start(store.clone(), &ledger, status.clone()).await.unwrap();
     write(&store, 150, 10).await;
     books.close().await;
