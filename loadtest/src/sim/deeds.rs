@@ -233,7 +233,7 @@ impl Surroundings<'_> {
             self.structures.iter().find(|s| s.site.kind.spec().claims && s.site.builder() == self.player);
         let Some(totem) = own else {
             let here = self.place.chunk();
-            let edge = 0..ISLAND_EDGE_CHUNKS as i16;
+            let edge = 0..ISLAND_EDGE_CHUNKS;
             let fits = |c: &ChunkPos| *c != here && edge.contains(&c.x) && edge.contains(&c.y);
             let others: Vec<ChunkPos> = here.around(1).filter(fits).take(random.random_range(0..4)).collect();
             return Action::ClaimEstate { place: self.tile(random), chunks: others };
