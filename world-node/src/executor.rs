@@ -196,6 +196,11 @@ impl Executor {
         self.acts.range((player, ActNumber(0))..=(player, ActNumber(u64::MAX))).count()
     }
 
+    /// Whether an act is under way.
+    pub fn is_open(&self, player: PlayerId, number: ActNumber) -> bool {
+        self.acts.contains_key(&(player, number))
+    }
+
     /// Begins an act. One that is under way already is answered to the session that asked last. When too much is under
     /// way, a new act is refused; of one that may have been done before nobody can say so.
     pub fn begin(&mut self, act: NewAct, port: &dyn Port) {

@@ -235,8 +235,14 @@ impl Cluster {
             let there = self.stored(PartitionKey::chunk(WORLD, island, chunk), of_chunk);
             if self.bots[at].eyes.replica.chunk_docs(chunk) != Some(&there) {
                 let seen = self.bots[at].eyes.replica.chunk_docs(chunk).map(|docs| docs.len());
+                let partition = Partition::Chunk(island, chunk);
+                let known = self.nodes.iter().map(|slot| {
+                    let docs = slot.host.as_ref().and_then(|host| host.core.executor().docs(partition));
+                    docs.map(|docs| docs.keys().filter(|name| of_chunk(name.as_str())).count())
+                });
+                let known: Vec<Option<usize>> = known.collect();
                 found.insert(format!(
-                    "{whose} sees {seen:?} documents of {chunk:?}, {} are there",
+                    "{whose} sees {seen:?} documents of {chunk:?}, {} are there, nodes know {known:?}",
                     there.len()
                 ));
             }

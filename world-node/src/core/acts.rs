@@ -134,7 +134,8 @@ impl NodeCore {
             self.say_acted(conn, act.id, Verdict::Refused(Why::Rule(RuleReject::NoJourney)));
             return Ok(());
         }
-        if self.executor.open_acts(player) >= ACTS_OPEN_MAX {
+        // What is under way here since an earlier session only gets another listener.
+        if !self.executor.is_open(player, act.id) && self.executor.open_acts(player) >= ACTS_OPEN_MAX {
             self.say_acted(conn, act.id, Verdict::Refused(Why::Host(RejectCode::TooManyActs)));
             return Ok(());
         }
@@ -268,6 +269,8 @@ impl NodeCore {
                     continue;
                 }
                 chunk.followed = wanted;
+                // Nobody says what changes in it while it isn't followed.
+                chunk.docs_whole = None;
                 let partition = Partition::Chunk(island.id, chunk.pos);
                 self.with_executor(|executor, port| {
                     if wanted {

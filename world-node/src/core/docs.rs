@@ -115,8 +115,7 @@ impl NodeCore {
         let (player, view, island) = (session.player, session.told, session.island);
         if session.skipping {
             // It can't take what is new now, and gets everything once it can.
-            told.chunks = ChunkSet::default();
-            told.complete = false;
+            (told.chunks, told.complete) = (ChunkSet::default(), false);
             session.docs = Some(told);
             return;
         }
@@ -128,7 +127,11 @@ impl NodeCore {
                 told.own = true;
             }
         }
-        let Some(view) = view else { return self.told_docs(conn, told) };
+        let Some(view) = view else {
+            // It gets everything anew once it can; what is new now passes it by.
+            (told.chunks, told.complete) = (ChunkSet::default(), false);
+            return self.told_docs(conn, told);
+        };
         if told.complete && !self.islands[island].docs_changed {
             return self.told_docs(conn, told);
         }
