@@ -145,10 +145,10 @@ async fn refuse_full(store: &StoreHandle, ledger: &Path) -> Result<(), ImportErr
     if !partitions.partitions.is_empty() || !waiting.entries.is_empty() || !indexes.is_empty() {
         return Err(ImportError::NotEmpty("the store has something in it".to_owned()));
     }
-    let something = files::has_segments(ledger);
-    something
-        .then(|| Err(ImportError::NotEmpty(format!("ledger folder {} has a ledger in it", ledger.display()))))
-        .unwrap_or(Ok(()))
+    if files::has_segments(ledger) {
+        return Err(ImportError::NotEmpty(format!("ledger folder {} has a ledger in it", ledger.display())));
+    }
+    Ok(())
 }
 
 /// The partition of the mark.
