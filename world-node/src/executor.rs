@@ -69,6 +69,10 @@ pub trait Port {
     fn act_deadline_ms(&self) -> Option<u64>;
     /// The land of a chunk; `None` when there is no such island or chunk.
     fn land(&mut self, island: IslandId, chunk: ChunkPos) -> Option<ChunkLand>;
+    /// Whether there is such an island to travel to.
+    fn is_open(&self, _island: IslandId) -> bool {
+        true
+    }
     /// Where a player is that is somewhere around `near`.
     fn place_of(&self, island: IslandId, near: Place, player: PlayerId) -> Option<Place>;
 }

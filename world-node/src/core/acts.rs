@@ -5,9 +5,10 @@ use super::NodeCore;
 use super::island::Island;
 use super::ports::Standing;
 use super::session::{Sessions, Stage};
+use super::standing::Register;
 use super::store::{self, Store};
 use crate::executor::{Answer, Ask, Change, Executor, NewAct, Port, Told, Verdict, Why};
-use crate::rules::{ActId, Action, Actor, ChunkLand, Partition, RuleReject};
+use crate::rules::{ActId, Action, Actor, ChunkLand, Partition};
 use bytes::Bytes;
 use chunk_sync::blocks::StreamId;
 use chunk_sync::ids::{ConnId, EntityId, IslandId, PlayerId, Source};
@@ -28,6 +29,7 @@ struct Surroundings<'a> {
     store: &'a mut Store,
     islands: &'a mut Vec<Island>,
     sessions: &'a Sessions,
+    register: &'a Register,
 }
 
 impl Port for Surroundings<'_> {
@@ -54,6 +56,10 @@ impl Port for Surroundings<'_> {
     fn land(&mut self, island: IslandId, chunk: ChunkPos) -> Option<ChunkLand> {
         let island = self.islands.iter_mut().find(|i| i.id == island)?;
         Some(island.land(chunk.index()?, self.seed).clone())
+    }
+
+    fn is_open(&self, island: IslandId) -> bool {
+        self.register.is_open(island)
     }
 
     fn place_of(&self, island: IslandId, near: Place, player: PlayerId) -> Option<Place> {
@@ -86,6 +92,7 @@ impl NodeCore {
             store: &mut self.store,
             islands: &mut self.islands,
             sessions: &self.sessions,
+            register: &self.register,
         };
         work(&mut self.executor, &mut port)
     }
@@ -129,11 +136,6 @@ impl NodeCore {
             self.say_acted(conn, act.id, Verdict::Refused(Why::Host(RejectCode::BadAct)));
             return Ok(());
         };
-        let leads_nowhere = matches!(action, Action::Travel { island } if !self.register.is_open(island));
-        if leads_nowhere && epoch == session_epoch {
-            self.say_acted(conn, act.id, Verdict::Refused(Why::Rule(RuleReject::NoJourney)));
-            return Ok(());
-        }
         // What is under way here since an earlier session only gets another listener.
         if !self.executor.is_open(player, act.id) && self.executor.open_acts(player) >= ACTS_OPEN_MAX {
             self.say_acted(conn, act.id, Verdict::Refused(Why::Host(RejectCode::TooManyActs)));

@@ -307,6 +307,11 @@ impl Executor {
             Ok(None) => return Turn::Wait,
             Err(why) => return self.refuse(act, Why::Rule(why), port),
         };
+        if let Action::Travel { island } = act.action
+            && !port.is_open(island)
+        {
+            return self.refuse(act, Why::Rule(RuleReject::NoJourney), port);
+        }
         let effects = match decide(&act.actor, &act.action, &view) {
             Ok(effects) => effects,
             Err(why) => return self.refuse(act, Why::Rule(why), port),
