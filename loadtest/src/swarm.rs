@@ -153,6 +153,12 @@ pub enum SwarmError {
         /// What was refused or can't be, and is there.
         undue: u64,
     },
+    /// No settler was inside at the end, so nothing could be compared.
+    #[error("no bot was in at the end to see what became of {unseen} things")]
+    Blind {
+        /// What nobody saw.
+        unseen: u64,
+    },
     /// A system call that a run can't do without.
     #[error("swarm: can't {what}: {source}")]
     Io {
@@ -205,7 +211,12 @@ pub fn run(args: &SwarmArgs) -> Result<Ending, SwarmError> {
     let report = run.measure()?;
     drop(run);
     publish(&report, args)?;
-    match report.settle.and_then(|settled| settled.check).filter(|found| !found.is_clean()) {
+    match report
+        .settle
+        .and_then(|settled| settled.check)
+        .filter(|found| !found.is_clean() || found.is_blind())
+    {
+        Some(found) if found.is_clean() => Err(SwarmError::Blind { unseen: found.unseen }),
         Some(Findings { lost, doubled, undue, .. }) => Err(SwarmError::Unsettled { lost, doubled, undue }),
         None => Ok(Ending::Done),
     }
@@ -261,7 +272,7 @@ impl Run<'_> {
                 return Ok(None);
             }
             let found = self.engine.check();
-            if self.engine.elapsed() >= end || found.as_ref().is_none_or(Findings::is_clean) {
+            if self.engine.elapsed() >= end || found.as_ref().is_none_or(Findings::is_whole) {
                 return Ok(found);
             }
             self.drive("check", Duration::from_millis(AGREE_EVERY_MS), |_| false)?;

@@ -319,6 +319,13 @@ impl Executor {
         std::mem::take(&mut self.changed)
     }
 
+    /// What changed in a partition couldn't be shown, since it is being read anew: it is said again.
+    pub fn changed_again(&mut self, partition: Partition, names: BTreeSet<Name>) {
+        if self.replicas.get(&partition).is_some_and(|replica| replica.followed) {
+            self.changed.entry(partition).or_default().extend(names);
+        }
+    }
+
     fn later(&mut self, at_ms: u64, key: Key) {
         self.timers.insert((at_ms, key));
     }

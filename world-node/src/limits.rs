@@ -35,8 +35,15 @@ pub const CHECKPOINTS_PER_TICK_MAX: usize = 256;
 
 /// How often the sweeping node looks for transfers that nobody brings to their ends.
 pub const SWEEP_EVERY_MS: u64 = 5_000;
+/// Transfers that a sweep looks at; what is beyond is seen once these are gone.
+pub const SWEEP_LISTED_MAX: usize = 128 * 1_024;
 /// Transfers that a sweep hands to its node at once.
 pub const SWEEP_FOUND_MAX: usize = 1_024;
+
+/// Acts that a player may ask for at once; one more is earned per tick.
+pub const ACTS_SAVED_MAX: u32 = 32;
+/// How many rings of chunks around a player's an act may concern; hands reach less far.
+pub const ACT_RING: i16 = 2;
 
 /// Ticks over which tick lengths are judged (10 s).
 pub const TICK_WINDOW: usize = (10_000 / TICK_MS) as usize;

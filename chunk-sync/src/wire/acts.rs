@@ -66,7 +66,8 @@ pub enum ActOutcome {
     Done,
     /// It came to nothing; `reason` says why.
     Refused,
-    /// It was asked for in an earlier session and is over; what came of it is to be seen in the documents.
+    /// It is over, and this node didn't see how (it was asked for in an earlier session, or ended elsewhere): what came
+    /// of it is to be seen in the documents.
     Over,
     /// The store has yet to tell. Another answer follows.
     Waiting,

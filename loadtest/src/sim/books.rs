@@ -11,7 +11,7 @@ use chunk_sync::limits::NEAR_RING;
 use chunk_sync::place::ChunkPos;
 use chunk_sync::records::{WORLD, decode};
 use chunk_sync::store::{
-    CommitOutcome, IndexCursor, MemoryStore, Name, PartitionCursor, PartitionKey, StoreAnswer, StoreOp,
+    CommitOutcome, IndexCursor, MemoryStore, Name, PartitionCursor, PartitionKey, StoreAnswer, StoreOp, Token,
 };
 use chunk_sync::wire::{ActNumber, ActOutcome};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +25,7 @@ use world_node::rules::{ActId, DocName, Event, Holder, Partition, TransferId};
 #[derive(Debug, Default)]
 pub(super) struct Books {
     /// Commits that carried an act, and the results that they left.
-    done: BTreeMap<(PlayerId, ActNumber), (PartitionKey, ActResult)>,
+    done: BTreeMap<(PlayerId, ActNumber), ((PartitionKey, Token), ActResult)>,
     /// Acts that ended with a refusal after they were done.
     refused: BTreeSet<(PlayerId, ActNumber)>,
     /// An act that was done twice.
@@ -49,11 +49,11 @@ impl Books {
         let Some(act) = &commit.act else { return };
         let key = (PlayerId(act.actor), ActNumber(act.id));
         let result = decode::<ActResult>(&act.result).unwrap_or_default();
-        let here = commit.partition.clone();
+        let here = (commit.partition.clone(), commit.token);
         if let Some((there, _)) = self.done.insert(key, (here.clone(), result)) {
             // A commit that is sent again with its token is answered as before, and looks done once more.
             if there != here {
-                self.broken.get_or_insert(format!("act {key:?} was done at {there} and at {here}"));
+                self.broken.get_or_insert(format!("act {key:?} was done as {there:?} and as {here:?}"));
             }
         }
     }

@@ -84,13 +84,14 @@ impl Books {
         let path = folder.to_owned();
         let opened = tokio::task::spawn_blocking(move || -> Result<_, SinkError> {
             let mut reading = Reading { watch: Watch::new(), entries: 0 };
+            let used = files::has_entries(&path);
             let files = LedgerFiles::open(&path, &mut reading)?;
             let name = name_of(&path)?;
-            Ok((files, reading, name))
+            Ok((files, reading, name, used))
         });
         let opened = opened.await.map_err(Failure::run)?;
-        let (files, reading, name) = opened.map_err(Failure::setup)?;
-        claim(&store, &name, folder).await?;
+        let (files, reading, name, used) = opened.map_err(Failure::setup)?;
+        claim(&store, &name, folder, used).await?;
         tracing::info!(
             folder = %folder.display(),
             read = reading.entries,
@@ -141,8 +142,9 @@ pub(crate) async fn open(
     match folder {
         Some(folder) => Books::start(store.clone(), folder, status.clone()).await.map(Some),
         None => {
-            tracing::info!(
-                "no ledger is kept by this process, and no auditor runs: give --ledger FOLDER to exactly one"
+            tracing::warn!(
+                "no ledger is kept by this process, and no auditor runs: give --ledger FOLDER to exactly one; where none \
+                 is kept, its entries fill the store, and in the end acts are refused"
             );
             Ok(None)
         }
@@ -192,6 +194,26 @@ fn name_of(folder: &Path) -> Result<String, SinkError> {
     Ok(name)
 }
 
+/// Whether the ledger of a store is kept in this folder; tells where it is kept if it isn't.
+///
+/// # Errors
+/// When the store can't be asked.
+pub(crate) async fn kept_elsewhere(
+    store: &StoreHandle,
+    folder: Option<&Path>,
+) -> Result<Option<String>, StoreFault> {
+    let view = match store.call(StoreOp::Load { partition: partition() }).await {
+        StoreAnswer::Loaded(view) => view,
+        StoreAnswer::Failed(fault) => return Err(fault),
+        StoreAnswer::Committed(_) | StoreAnswer::Tailed(_) => return Err(StoreFault::TimedOut),
+    };
+    let Some(record) = view.doc(DOC_BOOKS).and_then(|bytes| decode::<BooksRecord>(bytes)) else {
+        return Ok(None);
+    };
+    let name = folder.and_then(|folder| std::fs::read_to_string(folder.join("name")).ok());
+    Ok((name.as_deref().map(str::trim) != Some(record.name.as_str())).then_some(record.folder))
+}
+
 #[derive(Serialize, Deserialize)]
 struct BooksRecord {
     v: u16,
@@ -217,11 +239,12 @@ pub(crate) fn token() -> u64 {
 /// When it is kept elsewhere, or either can't be asked.
 pub(crate) async fn claim_folder(store: &StoreHandle, folder: &Path) -> Result<(), Failure> {
     let name = name_of(folder).map_err(Failure::setup)?;
-    claim(store, &name, folder).await
+    claim(store, &name, folder, false).await
 }
 
-/// Notes in the store that its ledger is kept here, unless it is kept elsewhere.
-async fn claim(store: &StoreHandle, name: &str, folder: &Path) -> Result<(), Failure> {
+/// Notes in the store that its ledger is kept here, unless it is kept elsewhere. A store that knows of no ledger numbers
+/// its entries from the start: in a folder that is `used` they would be taken for those that are there.
+async fn claim(store: &StoreHandle, name: &str, folder: &Path, used: bool) -> Result<(), Failure> {
     loop {
         let view = match store.call(StoreOp::Load { partition: partition() }).await {
             StoreAnswer::Loaded(view) => view,
@@ -241,6 +264,12 @@ async fn claim(store: &StoreHandle, name: &str, folder: &Path) -> Result<(), Fai
                  of it",
                 folder.display(),
                 record.folder
+            )));
+        }
+        if used {
+            return Err(Failure::setup(format!(
+                "ledger folder {}: it is the ledger of another store, this one knows of none; give an empty folder",
+                folder.display()
             )));
         }
         let shown = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());

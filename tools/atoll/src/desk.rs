@@ -16,7 +16,7 @@ pub(crate) struct World {
     pub(crate) store: StoreHandle,
     /// Where its ledger is kept.
     pub(crate) ledger: Option<PathBuf>,
-    room: Semaphore,
+    room: Arc<Semaphore>,
     closing: watch::Sender<bool>,
 }
 
@@ -37,7 +37,7 @@ impl Desk {
     /// From now on there are answers.
     pub(crate) fn open(&self, store: StoreHandle, ledger: Option<&Path>) {
         let ledger = ledger.map(Path::to_owned);
-        let room = Semaphore::new(QUESTIONS_MAX as usize);
+        let room = Arc::new(Semaphore::new(QUESTIONS_MAX as usize));
         let world = World { store, ledger, room, closing: watch::channel(false).0 };
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(world));
     }
@@ -52,20 +52,23 @@ impl Desk {
         }
     }
 
-    /// Asks something.
-    pub(crate) async fn ask<T, Asking: Future<Output = T>>(
+    /// Asks something. It goes on to its end also when nobody waits for the answer any more, so that who asks and hangs
+    /// up again and again has no more questions under way than anybody else.
+    pub(crate) async fn ask<T: Send + 'static, Asking: Future<Output = T> + Send>(
         &self,
-        question: impl FnOnce(Arc<World>) -> Asking,
+        question: impl FnOnce(Arc<World>) -> Asking + Send + 'static,
     ) -> Result<T, NoAnswer> {
         let world = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
         let world = world.ok_or(NoAnswer::Closed)?;
         let mut closing = world.closing.subscribe();
-        let permit = world.room.try_acquire().map_err(|_| NoAnswer::Busy)?;
-        let answered = tokio::select! {
-            answer = question(Arc::clone(&world)) => Ok(answer),
-            _ = closing.wait_for(|closing| *closing) => Err(NoAnswer::Closed),
-        };
-        drop(permit);
-        answered
+        let permit = Arc::clone(&world.room).try_acquire_owned().map_err(|_| NoAnswer::Busy)?;
+        let asked = tokio::spawn(async move {
+            let _permit = permit;
+            tokio::select! {
+                answer = question(world) => Ok(answer),
+                _ = closing.wait_for(|closing| *closing) => Err(NoAnswer::Closed),
+            }
+        });
+        asked.await.unwrap_or(Err(NoAnswer::Closed))
     }
 }

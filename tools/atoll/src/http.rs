@@ -155,7 +155,7 @@ async fn audit(State(shown): State<Shown>) -> Response {
     let Some(desk) = shown.observed.desk() else {
         return text(StatusCode::NOT_FOUND, "audits are made by the allocator".to_owned());
     };
-    let audited = desk.ask(async |world| complete::audit(&world.store, world.ledger.as_deref()).await);
+    let audited = desk.ask(async move |world| complete::audit(&world.store, world.ledger.as_deref()).await);
     match audited.await {
         Ok(Ok(report)) => json(StatusCode::OK, &report),
         Ok(Err(error)) => text(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
@@ -167,7 +167,7 @@ async fn inspect(State(shown): State<Shown>, Query(asked): Query<Asked>) -> Resp
     let Some(desk) = shown.observed.desk() else {
         return text(StatusCode::NOT_FOUND, "questions are answered by the allocator".to_owned());
     };
-    let answered = desk.ask(async |world| inspect::answer(&world.store, &asked).await);
+    let answered = desk.ask(async move |world| inspect::answer(&world.store, &asked).await);
     match answered.await {
         Ok(Ok(answer)) => json(StatusCode::OK, &answer),
         Ok(Err(error @ Unanswered::NotFound(_))) => text(StatusCode::NOT_FOUND, error.to_string()),

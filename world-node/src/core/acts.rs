@@ -8,7 +8,8 @@ use super::session::{Sessions, Stage};
 use super::standing::Register;
 use super::store::{self, Store};
 use crate::executor::{Answer, Ask, Change, Executor, NewAct, Port, Told, Verdict, Why};
-use crate::rules::{ActId, Action, Actor, ChunkLand, Partition};
+use crate::limits::{ACT_RING, ACTS_SAVED_MAX};
+use crate::rules::{ActId, Action, Actor, ChunkLand, Partition, RuleReject, home};
 use bytes::Bytes;
 use chunk_sync::blocks::StreamId;
 use chunk_sync::ids::{ConnId, EntityId, IslandId, PlayerId, Source};
@@ -132,20 +133,58 @@ impl NodeCore {
             session.last_act = act.id.number();
         }
         let (player, session_epoch, place) = (session.player, session.epoch, session.place);
+        let name = ActId { player, epoch, island: IslandId(act.island), act: u64::from(act.id.number()) };
+        let actor = Actor { player, epoch: session_epoch, act: name, island, place, tick: self.now };
         let Some(action) = decode::<Action>(&act.action) else {
             self.say_acted(conn, act.id, Verdict::Refused(Why::Host(RejectCode::BadAct)));
             return Ok(());
         };
+        if let Some(why) = self.refused_unseen(&actor, &action, act.id) {
+            self.say_acted(conn, act.id, Verdict::Refused(why));
+            return Ok(());
+        }
         // What is under way here since an earlier session only gets another listener.
         if !self.executor.is_open(player, act.id) && self.executor.open_acts(player) >= ACTS_OPEN_MAX {
             self.say_acted(conn, act.id, Verdict::Refused(Why::Host(RejectCode::TooManyActs)));
             return Ok(());
         }
-        let name = ActId { player, epoch, island: IslandId(act.island), act: u64::from(act.id.number()) };
-        let actor = Actor { player, epoch: session_epoch, act: name, island, place, tick: self.now };
         let act = NewAct { actor, action, answered: act.answered };
         self.with_executor(|executor, port| executor.begin(act, port));
         Ok(())
+    }
+
+    /// Refuses what no rule and no store need be asked about: acts in places that there can't be, or that are far away;
+    /// more acts than anybody has.
+    fn refused_unseen(&mut self, actor: &Actor, action: &Action, id: ActNumber) -> Option<Why> {
+        let known = self.executor.is_open(actor.player, id);
+        if let Partition::Chunk(island, chunk) = home(actor.act, action) {
+            let there = chunk.index().is_some() && self.register.is_open(island);
+            if !there {
+                return Some(Why::Rule(RuleReject::NotThere));
+            }
+            let again = actor.act.epoch < actor.epoch;
+            if !again && chunk.ring(actor.place.chunk()) > ACT_RING {
+                return Some(Why::Rule(RuleReject::TooFar));
+            }
+        }
+        let conn = self.sessions.of_player(actor.player)?;
+        let session = self.sessions.get_mut(conn)?;
+        if actor.act.epoch < actor.epoch {
+            // An honest client had so many under way when its session was lost, and no more.
+            session.acts_again += u32::from(!known);
+            return (session.acts_again as usize > ACTS_OPEN_MAX)
+                .then_some(Why::Host(RejectCode::TooManyActs));
+        }
+        let earned = self.now.since(session.acts_tick) as u32;
+        session.acts_saved = session.acts_saved.saturating_add(earned).min(ACTS_SAVED_MAX);
+        session.acts_tick = self.now;
+        match session.acts_saved.checked_sub(1) {
+            Some(left) => {
+                session.acts_saved = left;
+                None
+            }
+            None => Some(Why::Host(RejectCode::TooManyActs)),
+        }
     }
 
     /// Phase 4, first half: acts, transfers, readings go on; what came of them is told.
@@ -176,6 +215,8 @@ impl NodeCore {
             Verdict::Fenced => self.end(conn, Some(RejectCode::Replaced)),
             Verdict::Done(Some(_)) => {
                 self.say_acted(conn, answer.number, answer.verdict);
+                // Where it stood here no longer counts.
+                self.sessions.get_mut(conn).into_iter().for_each(|session| session.travelled = true);
                 self.end(conn, Some(RejectCode::Travelled));
             }
             verdict => self.say_acted(conn, answer.number, verdict),

@@ -7,7 +7,7 @@ use super::session::Stage;
 use crate::rules::Partition;
 use bytes::Bytes;
 use chunk_sync::ids::ConnId;
-use chunk_sync::limits::ISLAND_CHUNKS;
+use chunk_sync::limits::{CLIENT_BACKLOG_BYTES_MAX, ISLAND_CHUNKS};
 use chunk_sync::store::{Document, Name};
 use chunk_sync::wire::Docs;
 use serde_bytes::ByteBuf;
@@ -29,6 +29,10 @@ impl ChunkSet {
 
     pub(super) fn add(&mut self, index: usize) {
         self.0[index / 64] |= 1 << (index % 64);
+    }
+
+    fn remove(&mut self, index: usize) {
+        self.0[index / 64] &= !(1 << (index % 64));
     }
 
     /// Keeps those that are in both.
@@ -77,7 +81,10 @@ impl NodeCore {
     /// What changed in partitions that are kept current becomes what clients get this tick.
     pub(super) fn note_changed_docs(&mut self) {
         for (partition, names) in self.executor.drain_changed() {
-            let Some(docs) = self.executor.docs(partition) else { continue };
+            let Some(docs) = self.executor.docs(partition) else {
+                self.executor.changed_again(partition, names);
+                continue;
+            };
             let Some(news) = news(partition, &names, docs) else { continue };
             match partition {
                 Partition::Chunk(island, pos) => {
@@ -113,12 +120,6 @@ impl NodeCore {
         let Some(session) = self.sessions.get_mut(conn) else { return };
         let Some(mut told) = session.docs.filter(|_| session.stage == Stage::Inside) else { return };
         let (player, view, island) = (session.player, session.told, session.island);
-        if session.skipping {
-            // It can't take what is new now, and gets everything once it can.
-            (told.chunks, told.complete) = (ChunkSet::default(), false);
-            session.docs = Some(told);
-            return;
-        }
         if !told.own {
             let own = Partition::Player(player);
             let docs = self.executor.is_current(own).then(|| self.executor.docs(own)).flatten();
@@ -128,8 +129,13 @@ impl NodeCore {
             }
         }
         let Some(view) = view else {
-            // It gets everything anew once it can; what is new now passes it by.
-            (told.chunks, told.complete) = (ChunkSet::default(), false);
+            // It can take nothing now: chunks of which something is new are told whole once it can.
+            for (index, chunk) in self.islands[island].chunks.iter().enumerate() {
+                if chunk.docs_void || !chunk.docs_news.is_empty() {
+                    told.chunks.remove(index);
+                }
+            }
+            told.complete = false;
             return self.told_docs(conn, told);
         };
         if told.complete && !self.islands[island].docs_changed {
@@ -140,13 +146,18 @@ impl NodeCore {
         for (pos, _) in view.chunks() {
             let Some(index) = pos.index() else { continue };
             seen.add(index);
+            if self.islands[island].chunks[index].docs_void {
+                told.chunks.remove(index);
+            }
             let chunk = &mut self.islands[island].chunks[index];
-            if told.chunks.has(index) && !chunk.docs_void {
+            if told.chunks.has(index) {
                 chunk.docs_news.iter().for_each(|news| clients.send(conn, &[], std::slice::from_ref(news)));
                 continue;
             }
             let partition = Partition::Chunk(self.islands[island].id, pos);
-            if *join_bytes == 0 || !self.executor.is_current(partition) {
+            // Not so much at once that the client would be skipped for it, and get it all again.
+            let waiting = clients.backlog(conn).bytes > CLIENT_BACKLOG_BYTES_MAX / 2;
+            if waiting || *join_bytes == 0 || !self.executor.is_current(partition) {
                 told.complete = false;
                 continue;
             }

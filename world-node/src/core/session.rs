@@ -4,6 +4,7 @@ use super::NodeCore;
 use super::checkpoints::{LastPlace, Saved};
 use super::docs::DocsTold;
 use super::island::Island;
+use crate::limits::ACTS_SAVED_MAX;
 use chunk_sync::ids::{ConnId, Epoch, PlayerId};
 use chunk_sync::interest::Interest;
 use chunk_sync::limits::{
@@ -12,6 +13,7 @@ use chunk_sync::limits::{
 use chunk_sync::place::Place;
 use chunk_sync::store::Durability;
 use chunk_sync::ticket::Ticket;
+use chunk_sync::time::Tick;
 use chunk_sync::wire::{Framer, Move, RejectCode, WireError, kind};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
@@ -49,6 +51,13 @@ pub(super) struct Session {
     pub docs: Option<DocsTold>,
     /// Number of its last act in this session.
     pub last_act: u32,
+    /// Acts that it may ask for at once, and when that was counted.
+    pub acts_saved: u32,
+    pub acts_tick: Tick,
+    /// Acts of earlier sessions that it asked for again.
+    pub acts_again: u32,
+    /// It set out for another island.
+    pub travelled: bool,
     pub protocol: u16,
     pub retries: u8,
     /// Number of the island in `NodeCore::islands`.
@@ -95,6 +104,10 @@ impl Session {
             land: wants.land,
             docs: wants.docs.then(DocsTold::default),
             last_act: 0,
+            acts_saved: ACTS_SAVED_MAX,
+            acts_tick: Tick::at_ms(now_ms),
+            acts_again: 0,
+            travelled: false,
             protocol: wants.protocol,
             retries: 0,
             island,
@@ -332,14 +345,16 @@ impl NodeCore {
         let before = std::mem::replace(&mut session.stage, Stage::Gone);
         let (player, island, at, slot, view) =
             (session.player, session.island, session.chunk, session.slot, session.interest);
-        let (epoch, docs) = (session.epoch, session.docs.is_some());
+        let (epoch, docs, travelled) = (session.epoch, session.docs.is_some(), session.travelled);
         self.sessions.clear_player(player, conn);
         self.executor.end_session(player, epoch);
         if self.sessions.of_player(player).is_none() {
             self.unfollow_player(player);
         }
         if before == Stage::Inside {
-            self.commit_place(conn, Durability::Persisted);
+            if !travelled {
+                self.commit_place(conn, Durability::Persisted);
+            }
             self.sessions.inside -= 1;
             let chunk = &mut self.islands[island].chunks[at];
             chunk.own.leave(slot, self.now);

@@ -5,6 +5,7 @@ use super::island::Island;
 use super::ports::Standing;
 use super::session::Stage;
 use super::store::Ask;
+use crate::executor::limits::COMPARE_EVERY_MS;
 use chunk_sync::ids::{ConnId, IslandId, NodeId, PlayerId, Source};
 use chunk_sync::limits::{ACT_WAIT_MS, NODE_LEASE_MS, NODE_RENEW_MS, TICK_MS};
 use chunk_sync::records::*;
@@ -16,8 +17,10 @@ use chunk_sync::wire::RejectCode;
 /// How often registry and plan are read again.
 const REGISTRY_EVERY_MS: u64 = 1_000;
 /// How often every session is compared with the store: news of a session that was taken by another node may be lost,
-/// or die with that node.
-const SESSION_CHECK_MS: u64 = 6_000;
+/// or die with that node. The same reading shows whether the node's copy of the player's documents is old, and spares the
+/// executor one of its own.
+const SESSION_CHECK_MS: u64 = 4_000;
+const _: () = assert!(SESSION_CHECK_MS < COMPARE_EVERY_MS);
 /// Sessions that are looked up per tick after a pause.
 const RECHECKS_PER_TICK: usize = 16;
 /// How long after its end the lease of an unlisted incarnation is cleared away.

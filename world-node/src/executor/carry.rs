@@ -26,6 +26,8 @@ struct Underway {
     commit: Commit,
     on: On,
     resting: bool,
+    /// What it rests on was read before a change of master: once it is answered, the fence is read anew.
+    doubted: bool,
 }
 
 /// What a step is, and what it rests on.
@@ -90,8 +92,10 @@ impl Carry {
 
     /// What was read of fences may have been lost: that begins anew.
     pub(super) fn doubt(&mut self) {
-        if matches!(self.at, At::Look(..) | At::Judge(_) | At::Parked(_)) {
-            self.at = At::Fence;
+        match &mut self.at {
+            At::Look(..) | At::Judge(_) | At::Parked(_) => self.at = At::Fence,
+            At::Commit(underway) => underway.doubted = true,
+            _ => (),
         }
     }
 }
@@ -344,7 +348,7 @@ impl Executor {
         }
         self.lock(set.partition, key, set.writes.keys().copied().collect());
         port.send(Ask::Commit(key), StoreOp::Commit(commit.clone()));
-        Turn::Wait(At::Commit(Box::new(Underway { set, commit, on, resting: false })))
+        Turn::Wait(At::Commit(Box::new(Underway { set, commit, on, resting: false, doubted: false })))
     }
 
     pub(super) fn carry_answered(&mut self, id: TransferId, answer: StoreAnswer, port: &mut dyn Port) {
@@ -392,11 +396,11 @@ impl Executor {
         carry.at = match underway.on {
             On::Fence(fence) => {
                 carry.decided |= underway.set.writes.contains_key(&DocName::In(id));
-                At::Judge(fence)
+                if underway.doubted { At::Fence } else { At::Judge(fence) }
             }
             On::Pending(fence) => {
                 carry.sent = true;
-                At::Judge(fence)
+                if underway.doubted { At::Fence } else { At::Judge(fence) }
             }
             On::Decided(decision) => {
                 carry.decided = true;

@@ -39,7 +39,7 @@ impl Executor {
         if forgets.decided.len() == 1 {
             forgets.due_ms = port.now_ms() + FORGET_AFTER_MS;
             self.timers.insert((forgets.due_ms, key));
-        } else if forgets.decided.len() == FORGETS_TOGETHER_MAX {
+        } else if forgets.decided.len() >= FORGETS_TOGETHER_MAX {
             forgets.due_ms = 0;
             self.runnable.insert(key);
         }
@@ -95,8 +95,10 @@ impl Executor {
             self.forgets.remove(&at);
             return;
         }
-        forgets.due_ms = port.now_ms() + FORGET_AFTER_MS;
-        let due_ms = forgets.due_ms;
+        // What came meanwhile and fills a commit goes at once: else a partition that had one slow commit would stay behind.
+        let full = forgets.decided.len() >= FORGETS_TOGETHER_MAX;
+        forgets.due_ms = if full { 0 } else { port.now_ms() + FORGET_AFTER_MS };
+        let due_ms = forgets.due_ms.max(port.now_ms());
         self.later(due_ms, Key::Forget(at));
     }
 

@@ -13,8 +13,10 @@ pub const GAP_WAIT_MS: u64 = 2 * TICK_MS;
 pub const COMPARE_EVERY_MS: u64 = 4_500;
 /// Within this time a commit that nobody told of is known: the comparison, its turn among the others, the answer.
 pub const COMPARED_WITHIN_MS: u64 = 5_000;
-/// Comparisons that are begun per tick.
-pub const COMPARES_PER_TICK_MAX: usize = 32;
+/// Ticks in which every partition is looked at once: whether it is due to be compared, or can be let go.
+pub const COMPARE_ROUND_TICKS: usize = 5;
+/// Partitions that are looked at per tick at least.
+pub const COMPARES_PER_TICK_MIN: usize = 32;
 /// How long a partition that nobody follows is kept after it was last used.
 pub const LOOSE_KEPT_MS: u64 = 10_000;
 /// How soon something that the store didn't answer is asked again.
@@ -35,6 +37,6 @@ pub const CARRIES_MAX: usize = 16_384;
 pub const ACTS_OF_NODE_MAX: usize = 16_384;
 
 const _: () = assert!(GAP_WAIT_MS < RETRY_MS && RETRY_MS < SAY_WAITING_MS && SAY_WAITING_MS < ACT_WAIT_MS);
-const _: () = assert!(COMPARE_EVERY_MS + RETRY_MS <= COMPARED_WITHIN_MS);
+const _: () = assert!(COMPARE_EVERY_MS + COMPARE_ROUND_TICKS as u64 * TICK_MS <= COMPARED_WITHIN_MS);
 const _: () = assert!(ACTS_OF_NODE_MAX >= ACTS_OPEN_MAX * 1_000);
 const _: () = assert!(AHEAD_MAX < LOG_COMMITS_MAX);

@@ -1,7 +1,9 @@
 //! How replicas stay current: readings of the store, commits of others, gaps, comparisons. Part of the executor.
 
 use super::commit::Change;
-use super::limits::{COMPARE_EVERY_MS, COMPARES_PER_TICK_MAX, GAP_WAIT_MS, LOOSE_KEPT_MS, RETRY_MS};
+use super::limits::{
+    COMPARE_EVERY_MS, COMPARE_ROUND_TICKS, COMPARES_PER_TICK_MIN, GAP_WAIT_MS, LOOSE_KEPT_MS, RETRY_MS,
+};
 use super::replica::{Replica, Step, Taken};
 use super::{Ask, Executor, Key, Port, key_of};
 use crate::rules::Partition;
@@ -161,7 +163,13 @@ impl Executor {
     pub fn compare_with(&mut self, partition: Partition, token: Token, port: &mut dyn Port) {
         let newer = self.next_reading();
         let Some(replica) = self.replicas.get_mut(&partition) else { return };
-        if replica.followed && replica.is_loaded() && replica.asked.is_none() && !replica.has_seen(token) {
+        if !replica.followed || !replica.is_loaded() || replica.asked.is_some() {
+            return;
+        }
+        if replica.has_seen(token) {
+            // As good as a comparison of its own.
+            replica.read_ms = port.now_ms();
+        } else {
             replica.wanted = replica.wanted.max(newer);
             self.read(partition, port);
         }
@@ -195,8 +203,10 @@ impl Executor {
         let now_ms = port.now_ms();
         let from = self.compared.map_or(Bound::Unbounded, Bound::Excluded);
         let next = self.replicas.range((from, Bound::Unbounded)).map(|(partition, _)| *partition);
-        let next: Vec<Partition> = next.take(COMPARES_PER_TICK_MAX).collect();
-        self.compared = if next.len() < COMPARES_PER_TICK_MAX { None } else { next.last().copied() };
+        // A round takes a second or two, however many there are.
+        let share = COMPARES_PER_TICK_MIN.max(self.replicas.len().div_ceil(COMPARE_ROUND_TICKS));
+        let next: Vec<Partition> = next.take(share).collect();
+        self.compared = if next.len() < share { None } else { next.last().copied() };
         for partition in next {
             let newer = self.next_reading();
             let Some(replica) = self.replicas.get_mut(&partition) else { continue };

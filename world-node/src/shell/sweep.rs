@@ -14,7 +14,7 @@ use chunk_sync_io::store::{OpsStore, StoreHandle};
 use tokio::sync::mpsc;
 
 use crate::executor::{INDEX_DECIDED, INDEX_PENDING};
-use crate::limits::{SWEEP_EVERY_MS, SWEEP_FOUND_MAX};
+use crate::limits::{SWEEP_EVERY_MS, SWEEP_FOUND_MAX, SWEEP_LISTED_MAX};
 use crate::rules::{Partition, TransferId};
 
 /// A transfer that is pending, or whose decision is remembered at a partition.
@@ -70,7 +70,7 @@ async fn list(ops: &OpsStore) -> Result<BTreeSet<Found>, StoreFault> {
             let page = ops.index_page(&index, after.as_ref(), INDEX_PAGE_ENTRIES_MAX).await?;
             listed.extend(page.entries.iter().filter_map(|entry| read(entry, decided)));
             after = page.next;
-            if after.is_none() || listed.len() >= 2 * SWEEP_FOUND_MAX {
+            if after.is_none() || listed.len() >= SWEEP_LISTED_MAX {
                 break;
             }
         }

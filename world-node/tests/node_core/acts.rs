@@ -7,9 +7,10 @@ use chunk_sync::ids::{Epoch, IslandId, NodeId};
 use chunk_sync::limits::ACTS_OPEN_MAX;
 use chunk_sync::place::{ChunkPos, Place};
 use chunk_sync::records::{
-    CLUSTER_PLAN, DOC_PLACE, DOC_PLAN, IslandRecord, PLACE_SCHEMA, PlaceRecord, PlanRecord, WORLD, encode,
+    CLUSTER_PLAN, DOC_PLACE, DOC_PLAN, IslandRecord, PLACE_SCHEMA, PlaceRecord, PlanRecord, WORLD, decode,
+    encode,
 };
-use chunk_sync::store::{Commit, MemoryFault, PartitionKey, StoreOp, Token};
+use chunk_sync::store::{Commit, MemoryFault, PartitionKey, StoreAnswer, StoreOp, Token};
 use chunk_sync::terrain::{LANDING, Terrain};
 use chunk_sync::time::Tick;
 use chunk_sync::wire::{Act, ActNumber, ActOutcome, Acted, RejectCode};
@@ -184,6 +185,7 @@ fn what_makes_no_sense_is_refused_and_what_lies_ends_the_session() {
     let act = Act { id, answered: ActNumber(0), island: ISLAND.0, action: b"\x81\xa4fish\x80".to_vec() };
     town.send(0, 1, &act.frame());
     let nowhere = ask(&mut town, (0, 1), 1, 2, &Action::Travel { island: IslandId(77) });
+    town.run(2);
     let many: Vec<ActNumber> = (3..=3 + ACTS_OPEN_MAX as u32)
         .map(|number| ask(&mut town, (0, 1), 1, number, &Action::Drop { item: ItemKind::Wood, count: 1 }))
         .collect();
@@ -254,6 +256,14 @@ fn a_journey_ends_the_session_and_leads_to_the_landing_of_the_other_island() {
     town.run(5);
     assert_eq!(answer(&town, (0, 1), travelled), DONE);
     assert_eq!(code(&town, 0, 1), Some(RejectCode::Travelled));
+    // Where it stood no longer counts, not even on the island that it left.
+    let left = PartitionKey::player(player(1));
+    let now_ms = town.now_ms;
+    let StoreAnswer::Loaded(view) = town.store.call(now_ms, &StoreOp::Load { partition: left }) else {
+        panic!("a store in memory")
+    };
+    let place: PlaceRecord = decode(view.doc(DOC_PLACE).expect("endowed")).expect("a place");
+    assert_eq!(place.tick, Tick(1), "no place is saved after the journey");
     town.enter_on(0, 2, 1, other);
     town.run(5);
     assert_eq!(town.seen(0, 2).welcome.as_ref().map(|welcome| welcome.island), Some(other.0));

@@ -42,6 +42,16 @@ impl Findings {
         self.lost + self.doubled + self.undue == 0
     }
 
+    /// Whether it is, and everything was seen.
+    pub fn is_whole(&self) -> bool {
+        self.is_clean() && self.unseen == 0
+    }
+
+    /// Whether nobody was there any more to see anything.
+    pub fn is_blind(&self) -> bool {
+        self.bags == 0 && self.unseen > 0
+    }
+
     fn say(&mut self, text: impl FnOnce() -> String) {
         if self.texts.len() < FINDING_TEXTS_MAX {
             self.texts.push(text());

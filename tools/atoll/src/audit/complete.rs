@@ -17,8 +17,11 @@ use super::checks::{Found, check};
 use super::limits::{FINDINGS_TOLD_MAX, OPEN_MS_MAX, PAGE, ROUND_PAUSE, ROUNDS};
 use super::part::{self, Part};
 use super::report::{Kind, Open, Report};
-use crate::books::files::{self, Reader};
 use crate::books::frame::Page;
+use crate::books::{
+    self,
+    files::{self, Reader},
+};
 
 /// Why a complete audit could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -223,6 +226,11 @@ pub(crate) async fn clock(store: &StoreHandle) -> Result<u64, StoreFault> {
 /// Reads the books: the store's undrained entries first, the files after them, so that an entry which moves from one
 /// to the other meanwhile is in both, never in neither.
 pub(crate) async fn read_books(store: &StoreHandle, ledger: Option<&Path>) -> Result<Books, AuditError> {
+    if let Some(folder) = books::kept_elsewhere(store, ledger).await? {
+        return Err(AuditError::Ledger(format!(
+            "it is kept in {folder}: give --ledger with that folder, or a copy of it"
+        )));
+    }
     let mut undrained: BTreeMap<(u16, u64), LedgerEntry> = BTreeMap::new();
     let (ops, mut after) = (store.ops(), None);
     loop {

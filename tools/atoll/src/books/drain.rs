@@ -78,6 +78,14 @@ impl Drain {
                     self.snapshot().await;
                 }
             }
+            // It doesn't come back by itself: somebody has to look at the store.
+            Err(Trouble::Store(fault @ StoreFault::Broken { .. })) => {
+                if self.shown.trouble.is_none() {
+                    tracing::error!("ledger: {fault}; what the store has from there on is not drained");
+                }
+                self.shown.trouble = Some(fault.to_string());
+                self.count().await;
+            }
             Err(Trouble::Store(fault)) => {
                 if !self.store_away {
                     self.store_away = true;

@@ -367,6 +367,14 @@ pub(crate) fn has_segments(folder: &Path) -> bool {
     segments(folder).is_ok_and(|segments| !segments.is_empty())
 }
 
+/// Whether there is anything in the ledger of a folder.
+pub(crate) fn has_entries(folder: &Path) -> bool {
+    let is_used = |segment: u64| {
+        std::fs::metadata(path_of(folder, segment)).is_ok_and(|file| file.len() > SEGMENT_HEAD.len() as u64)
+    };
+    segments(folder).is_ok_and(|segments| segments.into_iter().any(is_used))
+}
+
 /// The numbers of the segments in a folder, in order.
 fn segments(folder: &Path) -> std::io::Result<Vec<u64>> {
     let mut found = Vec::new();

@@ -113,7 +113,8 @@ impl Executor {
             Refusal::ActForgotten { .. } if act.again => Turn::End(Verdict::Over),
             Refusal::ActForgotten { .. } => host(RejectCode::ActForgotten),
             Refusal::ActsFull => host(RejectCode::TooManyActs),
-            Refusal::PartitionFull | Refusal::IndexFull { .. } | Refusal::LedgerFull => {
+            Refusal::LedgerFull => self.refuse(act, Why::Host(RejectCode::StoreFull), port),
+            Refusal::PartitionFull | Refusal::IndexFull { .. } => {
                 self.refuse(act, Why::Host(RejectCode::NoRoom), port)
             }
             Refusal::LeaseHeld { .. }
