@@ -110,6 +110,7 @@ async fn what_was_written_but_not_trimmed_before_a_crash_is_in_the_files_once() 
     let (store, ledger) = (store(folder.path()).await, folder.path().join("ledger"));
     write(&store, 0, 60).await;
     let mut files = LedgerFiles::open(&ledger, &mut Seen::default()).unwrap();
+    assert!(claim_folder(&store, &ledger).await.is_ok());
     // Half of them are in the files, and the crash came.
     files.keep(waiting(&store).await[..30].to_vec()).unwrap();
     drop(files);
@@ -121,6 +122,29 @@ async fn what_was_written_but_not_trimmed_before_a_crash_is_in_the_files_once() 
     let shown = status.newest().unwrap();
     assert_eq!((shown.written, shown.audit.checked, shown.audit.findings), (30, 60, 0), "{shown:?}");
     storage(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ledger_of_another_store_is_not_written_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = folder.path().join("ledger");
+    let first = store(&folder.path().join("first")).await;
+    write(&first, 0, 10).await;
+    let status = Status::default();
+    let books = Books::start(first.clone(), &ledger, status.clone()).await.unwrap();
+    drained(&first, &status).await;
+    books.close().await;
+    // A new store numbers its entries from the start: here they would be taken for the first one's.
+    let second = store(&folder.path().join("second")).await;
+    write(&second, 0, 10).await;
+    assert!(Books::start(second.clone(), &ledger, status.clone()).await.is_err());
+    assert_eq!(waiting(&second).await.len(), 10, "none is taken for known");
+    // And who audits it with the wrong books is told.
+    assert_eq!(kept_elsewhere(&first, Some(&ledger)).await, Ok(None));
+    assert!(kept_elsewhere(&first, Some(folder.path())).await.unwrap().is_some());
+    assert!(kept_elsewhere(&first, None).await.unwrap().is_some());
+    storage(first).await;
+    storage(second).await;
 }
 
 /// A sink whose disk is full for a while.

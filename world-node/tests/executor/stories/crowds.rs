@@ -11,6 +11,7 @@ use world_node::executor::limits::{COMPARED_WITHIN_MS, GAP_WAIT_MS};
 use world_node::rules::documents::{Doc, Right};
 use world_node::rules::items::ItemKind;
 use world_node::rules::resources::ResourceKind;
+use world_node::rules::site::TilePos;
 use world_node::rules::structures::StructureKind;
 use world_node::rules::{Action, DocName, RuleReject};
 
@@ -65,6 +66,32 @@ fn one_builds_on_a_spot() {
         let wood: u32 = (1..=CROWD).map(|player| world.count(player, ItemKind::Wood)).sum();
         assert_eq!(wood, 2 * (CROWD as u32 - 1));
     }
+}
+
+#[test]
+fn decisions_that_pile_up_are_forgotten_as_fast_as_they_come() {
+    let mut world = World::new(10, 1);
+    // Each in a cell of its own, so that one drop doesn't wait for another.
+    let cell = |player: u64| TilePos {
+        x: CORNER.x + 1 + 4 * (player as i32 % 4),
+        y: CORNER.y + 1 + 4 * (player as i32 / 4 % 4),
+    };
+    for player in 1..=16 {
+        world.settle(player, &[(ItemKind::Wood, 9)]);
+        world.enter(player, 0);
+        world.stand(player, cell(player));
+    }
+    world.run(500);
+    world.net.store_ms = 150;
+    let drop = Action::Drop { item: ItemKind::Wood, count: 1 };
+    let acts: Vec<_> = (0..6)
+        .flat_map(|_| 1..=16)
+        .map(|player| (player, world.ask(player, drop.clone()).unwrap()))
+        .collect();
+    for (player, act) in acts {
+        assert_eq!(world.hear(player, act), DONE);
+    }
+    assert!(world.run_until(4_000, World::is_swept), "sixteen every two seconds would take longer");
 }
 
 /// Two nodes; player 1 is on the first, player 2 on the second, and nobody hears of what others do.
