@@ -139,12 +139,13 @@ async fn player(store: &StoreHandle, player: PlayerId) -> Result<Value, Unanswer
     let mut one =
         |sort: &str| sorts.remove(sort).and_then(|mut docs| docs.pop()).map_or(Value::Null, |(_, doc)| doc);
     let mut bag = one("bag");
-    let mut take = |name: &str| bag.get_mut(name).map_or(Value::Null, Value::take);
+    // Who never picked anything up has no bag yet: an empty one, to whoever asks.
+    let mut items = |name: &str| bag.get_mut(name).map_or_else(|| json!({}), Value::take);
     let mut found = json!({
         "player": player.to_string(),
-        "carries": take("items"),
-        "keeps_room_for": take("held"),
-        "stamina": take("stamina"),
+        "carries": items("items"),
+        "keeps_room_for": items("held"),
+        "stamina": bag.get_mut("stamina").map_or(Value::Null, Value::take),
         "session": one("session"),
         "place": one("place"),
         "journey": one("placement"),

@@ -14,14 +14,16 @@ fn support_sees_what_is_there_and_reads_clear_words_where_nothing_is() {
     let mut up = Atoll::up(folder, 1, &[]);
     let ready = up.ready();
     let page = ready.value("page").to_owned();
-    let mut settlers = Settlers::enter(ready.value("join"), 2, 8);
-    settlers.act_until(20);
-    settlers.rest();
-    let bags = settlers.bags();
     let live = |arguments: &[&str]| atoll(folder, &[&["inspect"], arguments, &["--http", &page]].concat());
     let json = |said: &crate::tool::Said| -> Value {
         serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"))
     };
+    let mut settlers = Settlers::enter(ready.value("join"), 2, 8);
+    let newcomer = json(&live(&["player", "settler-0", "--json"]));
+    assert_eq!(newcomer["carries"], serde_json::json!({}), "who never picked anything up: {newcomer}");
+    settlers.act_until(20);
+    settlers.rest();
+    let bags = settlers.bags();
     for (number, name) in ["settler-0", "SETTLER-1"].iter().enumerate() {
         let found = json(&live(&["player", name, "--json"]));
         let id = found["player"].as_str().unwrap().to_owned();

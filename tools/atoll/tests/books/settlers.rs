@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use chunk_sync::client::{Client, ClientConfig, ClientEvent, ClientOutput, Phase, Replica};
 use chunk_sync::ids::PlayerId;
-use chunk_sync::limits::{QUANTA_PER_CHUNK, TILES_PER_CHUNK_EDGE};
-use chunk_sync::place::ChunkPos;
+use chunk_sync::limits::{QUANTA_PER_CHUNK, QUANTA_PER_M, TILES_PER_CHUNK_EDGE};
+use chunk_sync::place::{ChunkPos, Place};
 use chunk_sync::random::{RngExt, Stream, stream};
 use chunk_sync::records::{decode, encode};
 use chunk_sync::wire::{ActNumber, ActOutcome};
@@ -21,6 +21,11 @@ use crate::process::PATIENCE;
 
 const TURN: Duration = Duration::from_millis(5);
 const BUFFER_BYTES: usize = 64 * 1024;
+/// Acts refused in a row before a settler looks for a better place: nothing may grow where it stands.
+const REFUSED_MAX: u32 = 10;
+/// How far it walks then: longer than its reach.
+const WALK_STEPS: u32 = 30;
+const STEP_EVERY_MS: u64 = 100;
 
 /// One of them.
 struct Settler {
@@ -30,6 +35,11 @@ struct Settler {
     unsent: Vec<u8>,
     random: Stream,
     asked: Option<ActNumber>,
+    /// Refused since the last one that was done.
+    refused: u32,
+    /// Steps to go, and when the next is due.
+    walk: (u32, u64),
+    heading: u8,
     /// The island and player of each act that was answered as done.
     done: Vec<ActId>,
 }
@@ -55,6 +65,9 @@ impl Settlers {
                 unsent: Vec::new(),
                 random: stream(seed, &name),
                 asked: None,
+                refused: 0,
+                walk: (0, 0),
+                heading: 0,
                 done: Vec::new(),
             }
         };
@@ -117,7 +130,8 @@ impl Settlers {
 
 impl Settler {
     fn shown(&self) -> String {
-        format!("{:?}, {} done, open {:?}", self.client.phase(), self.done.len(), self.asked)
+        let (phase, place) = (self.client.phase(), self.client.place());
+        format!("{phase:?} at {place:?}, {} done, open {:?}", self.done.len(), self.asked)
     }
 
     fn player(&self) -> Option<PlayerId> {
@@ -138,8 +152,30 @@ impl Settler {
         if self.asked.is_some() || !self.knows_itself() {
             return;
         }
+        if self.refused > REFUSED_MAX {
+            (self.refused, self.walk.0) = (0, WALK_STEPS);
+            self.heading = self.random.random();
+        }
+        if self.walk.0 > 0 {
+            return self.step(now_ms);
+        }
         let Some(action) = self.wish(players) else { return };
         self.asked = self.client.act(encode(&action), now_ms).ok();
+    }
+
+    fn step(&mut self, now_ms: u64) {
+        if now_ms < self.walk.1 {
+            return;
+        }
+        self.walk = (self.walk.0 - 1, now_ms + STEP_EVERY_MS);
+        let walk_mm_per_s = self.client.welcome().map_or(0, |welcome| welcome.walk_mm_per_s);
+        let quanta = u64::from(walk_mm_per_s) * STEP_EVERY_MS * QUANTA_PER_M as u64 / 1_000_000 * 3 / 4;
+        let (from, angle) = (self.client.place(), f32::from(self.heading) / 256.0 * std::f32::consts::TAU);
+        let along = |part: f32| (part * quanta as f32) as i32;
+        let to = Place { x: from.x + along(angle.cos()), y: from.y + along(angle.sin()) };
+        if let Some(frame) = self.client.step_to(to, self.heading, now_ms) {
+            self.unsent.extend(frame);
+        }
     }
 
     /// Something that may well be possible.
@@ -211,6 +247,7 @@ impl Settler {
                     self.link = None;
                 }
                 ClientOutput::Event(ClientEvent::Acted(acted)) if acted.outcome != ActOutcome::Waiting => {
+                    self.refused = if acted.outcome == ActOutcome::Done { 0 } else { self.refused + 1 };
                     if acted.outcome == ActOutcome::Done
                         && let Some(welcome) = self.client.welcome()
                     {
@@ -223,6 +260,8 @@ impl Settler {
                     }
                     self.asked = self.asked.filter(|asked| *asked != acted.id);
                 }
+                // Water, or the shore of the world: another way.
+                ClientOutput::Event(ClientEvent::Corrected(_)) => self.heading = self.random.random(),
                 ClientOutput::Event(_) => {}
             }
         }
