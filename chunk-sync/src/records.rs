@@ -1,6 +1,8 @@
 //! The documents that the cluster keeps in the store, and where: one place for partition, document and epoch names.
 
 use crate::ids::{Epoch, IslandId, NodeId, PlayerId, Source, WorldId};
+use crate::place::Place;
+use crate::store::PartitionView;
 use crate::ticket::TicketKey;
 use crate::time::Tick;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -23,6 +25,8 @@ pub const DOC_PLAN: &str = "plan";
 pub const DOC_SESSION: &str = "session";
 /// Document of `PlaceRecord` in a player's partition.
 pub const DOC_PLACE: &str = "place";
+/// Document of `PlacementRecord` in a player's partition.
+pub const DOC_PLACEMENT: &str = "placement";
 /// Schema of the `PlaceRecord`s that this build writes.
 pub const PLACE_SCHEMA: u16 = 1;
 /// Epoch of a player's session.
@@ -177,6 +181,55 @@ pub struct PlaceRecord {
     pub heading: u8,
     /// When.
     pub tick: Tick,
+}
+
+/// Where a journey took a player; no position saved before its tick counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacementRecord {
+    /// Schema.
+    pub v: u16,
+    /// The island.
+    pub island: IslandId,
+    /// Where on it; `None` is where newcomers land.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// When.
+    pub tick: Tick,
+    /// The session that travelled.
+    pub epoch: Epoch,
+}
+
+/// What a player's partition says of where the player is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// At a place that was saved.
+    Saved(PlaceRecord),
+    /// Where a journey led, and nothing was saved since.
+    Placed(PlacementRecord),
+    /// Somewhere on this island: a session began there, and its place was never saved.
+    Entered(IslandId),
+}
+
+impl Whereabouts {
+    /// Reads them; `None` of a player who was never in the world.
+    pub fn read(player: &PartitionView) -> Option<Self> {
+        let place = player.doc(DOC_PLACE).and_then(|doc| decode::<PlaceRecord>(doc));
+        let placed = player.doc(DOC_PLACEMENT).and_then(|doc| decode::<PlacementRecord>(doc));
+        if let Some(placed) = placed.filter(|placed| place.is_none_or(|place| placed.tick > place.tick)) {
+            return Some(Self::Placed(placed));
+        }
+        let session = || player.doc(DOC_SESSION).and_then(|doc| decode::<SessionRecord>(doc));
+        place.map(Self::Saved).or_else(|| session().map(|session| Self::Entered(session.island)))
+    }
+
+    /// The island.
+    pub fn island(self) -> IslandId {
+        match self {
+            Self::Saved(place) => place.island,
+            Self::Placed(placed) => placed.island,
+            Self::Entered(island) => island,
+        }
+    }
 }
 
 /// Who has a name.

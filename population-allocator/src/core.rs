@@ -7,6 +7,7 @@
 mod admission;
 mod authority;
 mod demand;
+mod homes;
 mod ledger;
 mod members;
 mod names;
@@ -25,7 +26,7 @@ pub use ports::{
 pub use state::{ChunkState, ClusterState, IslandState, NodeState, PlanState, QueueState, TickState};
 
 use crate::limits::FIRST_CENSUS_MS;
-use admission::Joins;
+use admission::{Entrant, Joins};
 use authority::{Authority, Right};
 use chunk_sync::ids::{IslandId, NodeId, PlayerId, Source};
 use chunk_sync::limits::RESUME_GRACE_MS;
@@ -35,6 +36,7 @@ use chunk_sync::records::{AllocatorRecord, PlanRecord};
 use chunk_sync::store::{StoreAnswer, StoreFault, StoreOp};
 use chunk_sync::wire::{Hello, RejectCode, is_name};
 use demand::Arrivals;
+use homes::{Homes, Untold};
 use ledger::{Ledger, Report};
 use members::{Lost, Members};
 use names::{Found, Names, Settled};
@@ -50,6 +52,7 @@ pub struct AllocatorCore {
     members: Members,
     ledger: Ledger,
     names: Names,
+    homes: Homes,
     joins: Joins,
     arrivals: Arrivals,
     book: PlanBook,
@@ -88,6 +91,7 @@ impl AllocatorCore {
             members: Members::default(),
             ledger: Ledger::default(),
             names: Names::default(),
+            homes: Homes::default(),
             joins: Joins::default(),
             arrivals: Arrivals::default(),
             book: PlanBook::default(),
@@ -122,7 +126,7 @@ impl AllocatorCore {
         }
         self.joins.add(request, name, protocol, hello.island, now_ms);
         if let Found::Known(player) = found {
-            self.found(request, player, now_ms);
+            self.locate(request, player, now_ms);
         }
     }
 
@@ -197,6 +201,15 @@ impl AllocatorCore {
                 let settled = self.names.handle_write(&name, answer, &mut self.requests, now_ms);
                 self.handle_name(settled, now_ms);
             }
+            Asked::Whereabouts(player) => {
+                let (waiting, home) = self.homes.handle_read(player, answer);
+                for request in self.joins.still(waiting) {
+                    match home {
+                        Ok(home) => self.found(request, Entrant { player, home }, now_ms),
+                        Err(Untold) => self.refuse(request, RejectCode::StoreAway),
+                    }
+                }
+            }
         }
     }
 
@@ -215,22 +228,29 @@ impl AllocatorCore {
     }
 
     fn handle_name(&mut self, settled: Option<Settled>, now_ms: u64) {
-        let Some(Settled { waiting, player }) = settled else { return };
-        for request in
-            waiting.into_iter().filter(|request| self.joins.get(*request).is_some()).collect::<Vec<_>>()
-        {
+        let Some(Settled { waiting, player, is_new }) = settled else { return };
+        for request in self.joins.still(waiting) {
             match player {
-                Some(player) => self.found(request, player, now_ms),
+                Some(player) if is_new => self.found(request, Entrant { player, home: None }, now_ms),
+                Some(player) => self.locate(request, player, now_ms),
                 None => self.refuse(request, RejectCode::StoreAway),
             }
         }
     }
 
-    /// The join's player is known now: a seat at once, if there is one.
-    fn found(&mut self, request: RequestNo, player: PlayerId, now_ms: u64) {
+    /// The join's player is known now, and must be found.
+    fn locate(&mut self, request: RequestNo, player: PlayerId, now_ms: u64) {
+        if !self.homes.ask(player, request, &mut self.requests, now_ms) {
+            self.refuse(request, RejectCode::Busy);
+        }
+    }
+
+    /// It is known who joins, and where that player was last: a seat at once, if there is one.
+    fn found(&mut self, request: RequestNo, entrant: Entrant, now_ms: u64) {
         let Some(join) = self.joins.get_mut(request) else { return };
-        join.player = Some(player);
-        if self.ledger.seat(player).is_none() {
+        join.entrant = Some(entrant);
+        // Who comes home needs no new land.
+        if entrant.home.is_none() && self.ledger.seat(entrant.player).is_none() {
             self.arrivals.note(now_ms);
         }
         if self.seat(request, now_ms) == Some(RejectCode::Full) {
@@ -275,9 +295,9 @@ impl AllocatorCore {
         let Some(parent) = self.book.plan() else { return };
         let nodes = self.members.expected(now_ms);
         let population: Vec<u32> = parent.islands.iter().map(|island| self.taken(island.island)).collect();
-        let waits = |player: PlayerId| self.ledger.seat(player).is_none();
+        let homeless = |who: Entrant| who.home.is_none() && self.ledger.seat(who.player).is_none();
         let waiting =
-            self.joins.iter().filter(|(_, join)| join.wish.is_none() && join.player.is_some_and(waits));
+            self.joins.iter().filter(|(_, join)| join.wish.is_none() && join.entrant.is_some_and(homeless));
         let decision = planner::decide(
             parent,
             &planner::Situation {

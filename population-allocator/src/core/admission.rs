@@ -7,6 +7,14 @@ use chunk_sync::ids::{IslandId, PlayerId};
 use chunk_sync::wire::RejectCode;
 use std::collections::BTreeMap;
 
+/// Who wants to come in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Entrant {
+    pub(super) player: PlayerId,
+    /// The island where the player was last.
+    pub(super) home: Option<IslandId>,
+}
+
 /// A join that has no answer yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Join {
@@ -16,8 +24,8 @@ pub(super) struct Join {
     pub(super) protocol: u16,
     /// The island that was asked for.
     pub(super) wish: Option<IslandId>,
-    /// The player, once the name was found.
-    pub(super) player: Option<PlayerId>,
+    /// Who it is, once that was found out.
+    pub(super) entrant: Option<Entrant>,
     /// When it is refused.
     pub(super) deadline_ms: u64,
     /// What it is refused with then.
@@ -51,7 +59,7 @@ impl Joins {
             name,
             protocol,
             wish: wish.map(IslandId),
-            player: None,
+            entrant: None,
             deadline_ms: now_ms + JOIN_WAIT_MS,
             obstacle: RejectCode::StoreAway,
         };
@@ -64,6 +72,12 @@ impl Joins {
 
     pub(super) fn get_mut(&mut self, request: RequestNo) -> Option<&mut Join> {
         self.waiting.get_mut(&request)
+    }
+
+    /// Those of `requests` that wait still.
+    pub(super) fn still(&self, mut requests: Vec<RequestNo>) -> Vec<RequestNo> {
+        requests.retain(|request| self.waiting.contains_key(request));
+        requests
     }
 
     pub(super) fn remove(&mut self, request: RequestNo) -> Option<Join> {

@@ -25,6 +25,8 @@ pub(super) enum Found {
 pub(super) struct Settled {
     pub(super) waiting: Vec<RequestNo>,
     pub(super) player: Option<PlayerId>,
+    /// Nobody had the name until now.
+    pub(super) is_new: bool,
 }
 
 #[derive(Debug, Default)]
@@ -79,11 +81,11 @@ impl Names {
         let view = match answer {
             StoreAnswer::Loaded(view) => view,
             StoreAnswer::Failed(StoreFault::TimedOut) => return self.again(name, requests, now_ms),
-            _ => return self.settle(name, None),
+            _ => return self.settle(name, None, false),
         };
         let Some(value) = view.doc(DOC_NAME) else {
             let minted = requests.player().zip(requests.token());
-            let Some((player, token)) = minted else { return self.settle(name, None) };
+            let Some((player, token)) = minted else { return self.settle(name, None, false) };
             let commit = Commit::new(PartitionKey::name(WORLD, name), token)
                 .absent(DOC_NAME)
                 .put(DOC_NAME, encode(&NameRecord { player }));
@@ -95,7 +97,7 @@ impl Names {
         };
         let record = decode::<NameRecord>(value);
         counters.records_malformed += u64::from(record.is_none());
-        self.settle(name, record.map(|record| record.player))
+        self.settle(name, record.map(|record| record.player), false)
     }
 
     /// Takes the answer to `Asked::NameWrite`.
@@ -109,7 +111,7 @@ impl Names {
         let committed = self.lookups.get(name).and_then(|lookup| lookup.commit.as_ref());
         let player = committed.map(|(player, _)| *player);
         match answer {
-            StoreAnswer::Committed(CommitOutcome::Done { .. }) => self.settle(name, player),
+            StoreAnswer::Committed(CommitOutcome::Done { .. }) => self.settle(name, player, true),
             StoreAnswer::Committed(CommitOutcome::Refused(_)) => {
                 if let Some(lookup) = self.lookups.get_mut(name) {
                     lookup.commit = None;
@@ -118,7 +120,7 @@ impl Names {
             }
             // Unknown: the same commit again is answered as the first one was.
             StoreAnswer::Failed(StoreFault::TimedOut) => self.again(name, requests, now_ms),
-            _ => self.settle(name, None),
+            _ => self.settle(name, None, false),
         }
     }
 
@@ -126,7 +128,7 @@ impl Names {
         let lookup = self.lookups.get_mut(name)?;
         lookup.tries += 1;
         if lookup.tries >= NAME_TRIES_MAX {
-            return self.settle(name, None);
+            return self.settle(name, None, false);
         }
         match &lookup.commit {
             Some((_, commit)) => {
@@ -137,7 +139,7 @@ impl Names {
         None
     }
 
-    fn settle(&mut self, name: &str, player: Option<PlayerId>) -> Option<Settled> {
+    fn settle(&mut self, name: &str, player: Option<PlayerId>, is_new: bool) -> Option<Settled> {
         let lookup = self.lookups.remove(name)?;
         if let Some(player) = player
             && self.known.insert(name.to_owned(), player).is_none()
@@ -149,7 +151,7 @@ impl Names {
                 self.known.remove(&oldest);
             }
         }
-        Some(Settled { waiting: lookup.waiting, player })
+        Some(Settled { waiting: lookup.waiting, player, is_new })
     }
 }
 

@@ -25,7 +25,9 @@ pub(super) enum Obstacle {
 pub(super) struct Applicant {
     /// The player.
     pub player: PlayerId,
-    /// The island that the player asks for.
+    /// The island where the player was last; only a journey changes that.
+    pub home: Option<IslandId>,
+    /// The island that the player asks for: of who was never in the world.
     pub wish: Option<IslandId>,
 }
 
@@ -44,9 +46,16 @@ pub(super) fn island<'p>(
     let seat = ledger.seat(applicant.player);
     let counted = |island: IslandId| seat.is_some_and(|seat| seat.is_on(island));
     let find = |wanted: IslandId| plan.islands.iter().find(|island| island.island == wanted);
+    let admit = |island: &'p IslandRecord| {
+        let fits = counted(island.island) || taken(island) < island.cap;
+        if fits { Ok(island) } else { Err(Obstacle::Full) }
+    };
+    // An island that is no more is nobody's home.
+    if let Some(home) = applicant.home.and_then(find) {
+        return admit(home);
+    }
     if let Some(wish) = applicant.wish {
-        let island = find(wish).ok_or(Obstacle::NoIsland)?;
-        return if counted(wish) || taken(island) < island.cap { Ok(island) } else { Err(Obstacle::Full) };
+        return admit(find(wish).ok_or(Obstacle::NoIsland)?);
     }
     // Who has a seat comes back to it: that takes no other.
     if let Some(island) = seat.and_then(|seat| seat.island()).and_then(find) {

@@ -24,6 +24,8 @@ pub(super) enum Asked {
     NameRead(String),
     /// A new name.
     NameWrite(String),
+    /// Where a player was last.
+    Whereabouts(PlayerId),
 }
 
 /// Questions on their way.
@@ -40,7 +42,7 @@ impl Requests {
         Self { minter: Minter::new(WORLD, source), next: 1, out: VecDeque::new(), open: BTreeMap::new() }
     }
 
-    /// Puts a question; each kind is asked one at a time and names are bounded by the joins, so this is bounded.
+    /// Puts a question; each kind is asked one at a time; names and players have bounds of their own, so this is bounded.
     pub(super) fn ask(&mut self, asked: Asked, op: StoreOp, now_ms: u64) {
         let id = RequestId(self.next);
         self.next += 1;

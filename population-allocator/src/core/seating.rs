@@ -1,6 +1,7 @@
 //! Seating: from a join whose player is known to a seat, a wait, or a refusal. The part of the core that gives
 //! tickets; everything that a ticket rests on is looked at here, in one order.
 
+use super::admission::Entrant;
 use super::authority::Right;
 use super::ledger::Hold;
 use super::placement::{self, Applicant, Obstacle};
@@ -60,8 +61,9 @@ impl AllocatorCore {
             .joins
             .iter()
             .filter_map(|(request, join)| {
-                let player = join.player?;
-                Some((request, join.wish.is_none() && self.ledger.seat(player).is_none()))
+                let Entrant { player, home } = join.entrant?;
+                let chooses = home.or(join.wish).is_none() && self.ledger.seat(player).is_none();
+                Some((request, chooses))
             })
             .collect();
         // What stops one newcomer without a wish stops all behind it as well.
@@ -90,7 +92,8 @@ impl AllocatorCore {
     }
 
     fn try_seat(&mut self, request: RequestNo, now_ms: u64) -> Outcome {
-        let Some((player, wish)) = self.joins.get(request).and_then(|join| Some((join.player?, join.wish)))
+        let Some((Entrant { player, home }, wish)) =
+            self.joins.get(request).and_then(|join| Some((join.entrant?, join.wish)))
         else {
             return Outcome::Waits(RejectCode::StoreAway);
         };
@@ -103,7 +106,7 @@ impl AllocatorCore {
         if !self.counted(now_ms) {
             return Outcome::Waits(RejectCode::NoNode);
         }
-        let (island, nodes) = match self.place(Applicant { player, wish }, now_ms) {
+        let (island, nodes) = match self.place(Applicant { player, home, wish }, now_ms) {
             Ok(placed) => placed,
             Err(outcome) => return outcome,
         };

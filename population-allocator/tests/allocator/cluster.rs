@@ -232,8 +232,13 @@ impl Cluster {
     }
 
     pub(crate) fn commit_registry(&mut self, build: impl FnOnce(Commit) -> Commit) {
+        self.commit(PartitionKey::cluster(WORLD, CLUSTER_REGISTRY), build);
+    }
+
+    /// Somebody else's commit.
+    pub(crate) fn commit(&mut self, partition: PartitionKey, build: impl FnOnce(Commit) -> Commit) {
         self.token += 1;
-        let commit = build(Commit::new(PartitionKey::cluster(WORLD, CLUSTER_REGISTRY), Token(self.token)));
+        let commit = build(Commit::new(partition, Token(self.token)));
         let answer = self.store.call(BEGAN_MS + self.now_ms, &StoreOp::Commit(commit));
         let done = matches!(answer, StoreAnswer::Committed(chunk_sync::store::CommitOutcome::Done { .. }));
         assert!(done, "{answer:?}");

@@ -6,6 +6,7 @@
 mod chaos;
 mod cluster;
 mod door;
+mod homes;
 mod membership;
 mod seats;
 mod stories;

@@ -1,7 +1,7 @@
 //! Allocators that come and go, nodes that are replaced, and what the store remembers between them.
 
 use crate::cluster::{Cluster, first_node, small};
-use chunk_sync::ids::{IslandId, NodeId, Source};
+use chunk_sync::ids::{IslandId, NodeId, PlayerId, Source};
 use chunk_sync::mesh_wire::Topic;
 use chunk_sync::records::{
     self, CLUSTER_REGISTRY, DOC_SEATS, EPOCH_ALLOCATOR, NodeRecord, SeatsRecord, WORLD, lease_name, node_doc,
@@ -143,7 +143,7 @@ fn no_ticket_is_given_before_the_store_knows_of_it() {
 fn a_store_that_fails_at_once_is_not_asked_in_a_loop() {
     for fault in [StoreFault::Away, StoreFault::Full, StoreFault::TimedOut] {
         let mut cluster = Cluster::serving(small(), 1);
-        cluster.seat("a");
+        let home = PartitionKey::player(PlayerId(cluster.seat("a").player));
         cluster.run(60_000);
         let hello = Hello { min: 1, max: 1, name: Some("a".to_owned()), ..Hello::default() };
         cluster.core.handle_join(RequestNo(1_000), hello, cluster.now_ms);
@@ -155,10 +155,16 @@ fn a_store_that_fails_at_once_is_not_asked_in_a_loop() {
             }
             for _ in 0..20 {
                 let mut ops = Vec::new();
-                cluster.core.drain_requests(&mut |id, _| ops.push(id));
-                asked += ops.len();
-                for id in ops {
-                    cluster.core.handle_answer(id, StoreAnswer::Failed(fault.clone()), now_ms);
+                cluster.core.drain_requests(&mut |id, op| ops.push((id, op)));
+                for (id, op) in ops {
+                    // Where the player is was read a moment before.
+                    let failed = StoreAnswer::Failed(fault.clone());
+                    let answer = match &op {
+                        StoreOp::Load { partition } if *partition == home => cluster.store.call(now_ms, &op),
+                        _ => failed,
+                    };
+                    asked += usize::from(matches!(answer, StoreAnswer::Failed(_)));
+                    cluster.core.handle_answer(id, answer, now_ms);
                 }
             }
         }

@@ -6,8 +6,7 @@ use super::ports::Standing;
 use super::session::{Session, Stage, Wants};
 use super::store::Ask;
 use crate::executor::Change;
-use crate::rules::documents::{Doc, PlacementRecord};
-use crate::rules::{DocName, Partition};
+use crate::rules::Partition;
 use chunk_sync::blocks::{EntityKind, WIRE_LEVEL};
 use chunk_sync::ids::{ConnId, EntityId, Epoch, PlayerId, Source};
 use chunk_sync::interest::Interest;
@@ -16,9 +15,10 @@ use chunk_sync::mesh_wire::{Direct, Topic};
 use chunk_sync::place::{Place, Pose};
 use chunk_sync::random::RngExt;
 use chunk_sync::records::{
-    DOC_PLACE, DOC_SESSION, EPOCH_SESSION, EPOCH_TICKET, PlaceRecord, SessionRecord, decode, encode,
+    DOC_PLACE, DOC_PLACEMENT, DOC_SESSION, EPOCH_SESSION, EPOCH_TICKET, PlacementRecord, SessionRecord,
+    Whereabouts, decode, encode,
 };
-use chunk_sync::store::{CommitOutcome, EpochStep, PartitionKey, PartitionView, Refusal, StoreAnswer};
+use chunk_sync::store::{CommitOutcome, EpochStep, PartitionKey, Refusal, StoreAnswer};
 use chunk_sync::sync::Who;
 use chunk_sync::terrain::LANDING;
 use chunk_sync::ticket::{Ticket, TicketError};
@@ -83,23 +83,29 @@ impl NodeCore {
             return self.end(conn, Some(RejectCode::TicketUsed));
         }
         let epoch = view.epoch(EPOCH_SESSION) + 1;
+        let (number, ticketed) = (session.ticket_number, self.islands[session.island].id);
+        let whereabouts = Whereabouts::read(&view);
+        // A ticket of before a journey, or one that the allocator gave before it knew of the player, leads elsewhere.
+        let elsewhere = whereabouts.map(Whereabouts::island).filter(|at| *at != ticketed);
+        if elsewhere.is_some_and(|at| self.island_at(at).is_some()) {
+            return self.end(conn, Some(RejectCode::Travelled));
+        }
+        let last = match whereabouts {
+            Some(Whereabouts::Saved(p)) => Some(LastPlace {
+                island: p.island,
+                place: Place { x: p.x, y: p.y },
+                heading: p.heading,
+                tick: p.tick,
+                saved: true,
+            }),
+            Some(Whereabouts::Placed(PlacementRecord { island, place: Some(place), tick, .. })) => {
+                Some(LastPlace { island, place, heading: 0, tick, saved: false })
+            }
+            Some(Whereabouts::Placed(_) | Whereabouts::Entered(_)) | None => None,
+        };
+        let Some(session) = self.sessions.get_mut(conn) else { return };
         session.epoch = Epoch(epoch as u32);
-        let number = session.ticket_number;
-        let place = view.doc(DOC_PLACE).and_then(|doc| decode::<PlaceRecord>(doc));
-        // A journey since then is where the player is now; what was saved before it doesn't count.
-        let placed = placement(&view).filter(|placed| place.is_none_or(|p| placed.tick > p.tick));
-        let last = place.filter(|_| placed.is_none()).map(|p| LastPlace {
-            island: p.island,
-            place: Place { x: p.x, y: p.y },
-            heading: p.heading,
-            tick: p.tick,
-            saved: true,
-        });
-        let arrived = placed.and_then(|placed| {
-            let (island, tick) = (placed.island, placed.tick);
-            Some(LastPlace { island, place: placed.place?, heading: 0, tick, saved: false })
-        });
-        session.last = last.or(arrived);
+        session.last = last;
         let record = SessionRecord {
             source: self.config.source,
             epoch: session.epoch,
@@ -116,15 +122,13 @@ impl NodeCore {
                     .put(DOC_SESSION, encode(&record))
                     .epoch(EpochStep::Raise { name: EPOCH_TICKET.into(), to: number })
                     .epoch(EpochStep::Raise { name: EPOCH_SESSION.into(), to: epoch });
-                // A checkpoint of the holder before, made since this was read, is not to be missed.
-                let commit = match view.cas(DOC_PLACE) {
-                    Some(cas) => commit.expect(DOC_PLACE, cas),
-                    None => commit.absent(DOC_PLACE),
-                };
-                match view.cas(DOC_SESSION) {
-                    Some(cas) => commit.expect(DOC_SESSION, cas),
-                    None => commit.absent(DOC_SESSION),
-                }
+                // A checkpoint or a journey of the holder before, made since this was read, is not to be missed.
+                [DOC_SESSION, DOC_PLACE, DOC_PLACEMENT].into_iter().fold(commit, |commit, name| {
+                    match view.cas(name) {
+                        Some(cas) => commit.expect(name, cas),
+                        None => commit.absent(name),
+                    }
+                })
             },
         );
     }
@@ -308,15 +312,6 @@ impl NodeCore {
         if self.sessions.get(conn).is_some_and(|s| s.epoch < epoch) {
             self.end(conn, Some(RejectCode::Replaced));
         }
-    }
-}
-
-/// Where a journey took a player.
-fn placement(view: &PartitionView) -> Option<PlacementRecord> {
-    let name = DocName::Placement;
-    match Doc::unpack(name, view.doc(&name.to_string())?) {
-        Ok(Doc::Placement(placement)) => Some(placement),
-        _ => None,
     }
 }
 

@@ -7,11 +7,12 @@ mod land;
 mod player;
 mod trade;
 
+pub use chunk_sync::records::PlacementRecord;
 pub use land::{
     CellRecord, Covered, EstateRecord, EstateVersion, GroundRecord, GroundStack, Permission, ResourceRecord,
     Right, StructureRecord, StructureState,
 };
-pub use player::{BagRecord, PlacementRecord};
+pub use player::BagRecord;
 pub use trade::{Owed, TradeRecord, TradeState};
 
 use super::names::DocName;

@@ -264,6 +264,11 @@ fn a_journey_ends_the_session_and_leads_to_the_landing_of_the_other_island() {
     };
     let place: PlaceRecord = decode(view.doc(DOC_PLACE).expect("endowed")).expect("a place");
     assert_eq!(place.tick, Tick(1), "no place is saved after the journey");
+    // A ticket of before the journey is good for nothing, and takes no session.
+    town.enter_on(0, 3, 1, ISLAND);
+    town.run(5);
+    assert_eq!((code(&town, 0, 3), town.seen(0, 3).closed), (Some(RejectCode::Travelled), true));
+    assert!(town.seen(0, 3).welcome.is_none());
     town.enter_on(0, 2, 1, other);
     town.run(5);
     assert_eq!(town.seen(0, 2).welcome.as_ref().map(|welcome| welcome.island), Some(other.0));

@@ -6,8 +6,6 @@ use crate::rules::limits::BAG_SLOTS;
 use crate::rules::reject::RuleReject;
 use crate::rules::stamina::Stamina;
 use crate::rules::transfer::Goods;
-use chunk_sync::ids::{Epoch, IslandId};
-use chunk_sync::place::Place;
 use chunk_sync::records::decode;
 use chunk_sync::time::Tick;
 use serde::{Deserialize, Serialize};
@@ -83,22 +81,6 @@ pub(super) fn older_bag(v: u16, bytes: &[u8]) -> Option<BagRecord> {
         1 => decode(bytes).map(|BagRecord1 { items }| BagRecord { items, ..BagRecord::default() }),
         _ => None,
     }
-}
-
-/// Where a journey took a player; no position saved before its tick counts.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct PlacementRecord {
-    /// Schema version.
-    pub v: u16,
-    /// The island.
-    pub island: IslandId,
-    /// Where on it; `None` is where newcomers land.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<Place>,
-    /// When.
-    pub tick: Tick,
-    /// The session that travelled.
-    pub epoch: Epoch,
 }
 
 #[cfg(test)]
