@@ -4,7 +4,7 @@
 //! `redis` starts a redis-server of its own that answers from its disk, one with a replica that is waited for too,
 //! and one that keeps nothing; `growth` prints another table instead: what a change of a chunk writes and how long it
 //! takes to load, from 10 to 10,000 structures; `designs` compares two ways of keeping a chunk; an URL measures the store that it names, which gets keys of players. Beside them stand the bare floors of this machine: raw
-//! fsyncs of a file, and raw calls of a script. Nothing here is used by the store itself.
+//! fsyncs of a file, and raw calls of a function by `redis-benchmark`. Nothing here is used by the store itself.
 
 #![allow(clippy::print_stdout, reason = "a table on the terminal is what it is for")]
 
@@ -90,7 +90,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "redis" => {
                 for (name, settings) in [("redis, disk", DISK), ("redis, memory only", MEMORY)] {
                     let server = RedisProcess::start(&settings)?;
-                    runtime.block_on(floor::scripts(name, &server, run_for))?;
+                    runtime.block_on(floor::calls(name, &server, run_for))?;
                     let keeps = settings[1] == "yes";
                     let url = server.url(keeps).parse()?;
                     runtime.block_on(measure(name, &url, Some(&server), keeps, run_for))?;
