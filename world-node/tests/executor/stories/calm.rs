@@ -2,9 +2,9 @@
 
 use super::{DONE, PLANK, bag_of, gather, grows_in, no};
 use crate::audit::unfinished;
-use crate::town::{CHUNKS, CORNER, home, spot};
+use crate::town::{CHUNKS, CORNER, ISLAND, home, spot};
 use crate::world::World;
-use chunk_sync::ids::PlayerId;
+use chunk_sync::ids::{Epoch, PlayerId};
 use world_node::executor::Verdict;
 use world_node::rules::documents::{Doc, Right};
 use world_node::rules::items::{ItemKind, Items};
@@ -12,7 +12,7 @@ use world_node::rules::limits::BAG_SLOTS;
 use world_node::rules::resources::ResourceKind;
 use world_node::rules::site::TilePos;
 use world_node::rules::structures::StructureKind;
-use world_node::rules::{Action, DocName, RuleReject};
+use world_node::rules::{ActId, Action, DocName, RuleReject};
 
 /// Two nodes; each player from 1 on comes in at the next of them with the same goods.
 fn two_nodes(players: u64, goods: &[(ItemKind, u32)]) -> World {
@@ -51,6 +51,19 @@ fn what_is_crafted_is_there_at_once() {
     assert_eq!(world.act(1, PLANK), DONE);
     assert_eq!(world.act(1, PLANK), no(RuleReject::Lacking));
     assert_eq!((world.count(1, ItemKind::Plank), world.count(1, ItemKind::Wood)), (2, 0));
+    ends_well(&mut world);
+}
+
+#[test]
+fn what_is_loaded_is_read_without_asking_the_store() {
+    let mut world = two_nodes(1, &[]);
+    // Nothing that its node asks for arrives any more: what is answered, is answered from memory.
+    world.held = Some(0);
+    assert_eq!(world.act(1, PLANK), no(RuleReject::Lacking), "its own bag");
+    let unknown = ActId { player: PlayerId(9), epoch: Epoch(1), island: ISLAND, act: 1 };
+    let demolish = Action::Demolish { chunk: CHUNKS[0], structure: unknown };
+    assert_eq!(world.act(1, demolish), no(RuleReject::NotThere), "what stands in a chunk");
+    world.release();
     ends_well(&mut world);
 }
 
