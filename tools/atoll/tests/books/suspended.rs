@@ -43,10 +43,9 @@ fn up(folder: &Path, more: &[&str]) -> Atoll {
 fn chunks(url: &StoreUrl) -> BTreeMap<String, RawPartition> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let store = runtime.block_on(StoreHandle::open(url)).unwrap();
-    let (mut found, mut after) = (BTreeMap::new(), None);
+    let (ops, mut found, mut after) = (store.ops(), BTreeMap::new(), None);
     loop {
-        let page = store.ops().partitions_page(after.as_ref(), PARTITIONS_PAGE_MAX);
-        let page = runtime.block_on(page).unwrap();
+        let page = runtime.block_on(ops.partitions_page(after.as_ref(), PARTITIONS_PAGE_MAX)).unwrap();
         let its = page.partitions.into_iter().map(|raw| (raw.key.to_string(), raw));
         found.extend(its.filter(|(key, _)| key.starts_with("w1/chunk/1/")));
         after = page.next;
