@@ -6,6 +6,7 @@ use crate::store::PartitionView;
 use crate::ticket::TicketKey;
 use crate::time::Tick;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
 
 /// The world that this build mints in; worlds are told apart once they meet.
 pub const WORLD: WorldId = WorldId(1);
@@ -37,6 +38,11 @@ pub const EPOCH_TICKET: &str = "ticket";
 pub const DOC_NAME: &str = "player";
 /// Document of `ClaimsRecord` in a chunk's partition.
 pub const DOC_CLAIMS: &str = "claims";
+/// Document of `SuspendedRecord`, the only one of a suspended chunk. Every commit to a chunk demands its absence, so that
+/// nothing is done to a chunk whose documents are in an archive.
+pub const DOC_SUSPENDED: &str = "suspended";
+/// Schema of the `SuspendedRecord`s that this build writes.
+pub const SUSPENDED_SCHEMA: u16 = 1;
 /// Epoch of a chunk's claimant list.
 pub const EPOCH_CLAIMS: &str = "claims";
 
@@ -134,8 +140,11 @@ pub struct SeatsRecord {
 pub struct PlanRecord {
     /// Its number; grows by one.
     pub number: u64,
-    /// Every island that exists.
+    /// Every island that exists and is open, by age.
     pub islands: Vec<IslandRecord>,
+    /// Islands that are in archives: nobody serves them, nobody is seated there, and no new island gets their numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspended: Vec<SuspendedIsland>,
     /// What each step of the planner did, or why it did nothing.
     pub reasons: Vec<String>,
 }
@@ -153,6 +162,29 @@ pub struct IslandRecord {
     pub minimum: u32,
     /// Nodes that serve it.
     pub nodes: Vec<NodeId>,
+}
+
+/// An island in an archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuspendedIsland {
+    /// The island.
+    pub island: IslandId,
+    /// The sum of what is in the archive; also part of its file's name.
+    pub sum: u64,
+    /// The folder of the archive, as it was when the island was suspended.
+    pub folder: String,
+}
+
+/// What stands in a chunk's partition while its documents are in an archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuspendedRecord {
+    /// Schema.
+    pub v: u16,
+    /// The archive's sum.
+    pub sum: u64,
+    /// Items that lie on the chunk's ground, by kind.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub holds: BTreeMap<String, u64>,
 }
 
 /// Who holds a player's session.

@@ -49,6 +49,10 @@ pub const HOLD_RECHECK_MS: u64 = 1_000;
 /// Islands that exist at most, whatever the policy says. Every node serves every island for now, and takes up to three
 /// streams of each of an island's chunks.
 pub const ISLANDS_MAX: u32 = 20;
+/// Islands that are suspended at most: a plan that lists them, and all others, fits a document.
+pub const SUSPENDED_MAX: usize = 64;
+/// Bytes of the folder that a plan notes of a suspended island.
+pub const SUSPENDED_FOLDER_MAX_BYTES: usize = 512;
 /// Largest cap of an island.
 pub const CAP_MAX: u32 = 100_000;
 /// Nodes that the plan lists for one island.

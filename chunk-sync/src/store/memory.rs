@@ -220,6 +220,17 @@ struct Partition {
 }
 
 impl Partition {
+    fn of(raw: &RawPartition) -> Self {
+        Self {
+            recent: raw.recent.clone(),
+            docs: raw.docs.clone(),
+            epochs: raw.epochs.clone(),
+            leases: raw.leases.clone(),
+            log: VecDeque::new(),
+            actors: raw.actors.clone(),
+        }
+    }
+
     fn raw(&self, key: PartitionKey) -> RawPartition {
         RawPartition {
             key,

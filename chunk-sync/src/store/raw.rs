@@ -1,4 +1,5 @@
-//! Whole partitions, as they are carried from one store to another: read by export and audit, written by import.
+//! Whole partitions, as they are carried from one store to another, or to an archive and back: read by export, audit
+//! and suspend, written by import, suspend and resume.
 //!
 //! A [`RawPartition`] is everything that a reader and a later commit need: a world goes on from it where it was.
 //! Only the log of events is left out; who followed it reloads. No core reads or writes one: the ops store of
@@ -128,6 +129,14 @@ pub enum RestoreError {
     Present {
         /// Which.
         key: PartitionKey,
+    },
+    /// It was to be written over another state of the partition than the store has. Nothing was changed.
+    #[error("partition {key} changed meanwhile: its newest token is {}", newest.0)]
+    Changed {
+        /// Which.
+        key: PartitionKey,
+        /// Its newest token; [`Token::NONE`] when it is absent.
+        newest: Token,
     },
     /// It can't be asked; after [`StoreFault::TimedOut`] it may be there or not.
     #[error(transparent)]

@@ -8,7 +8,7 @@ use super::ports::Policy;
 use crate::limits::{OPENED_PER_PLAN_MAX, PLAN_NODES_MAX, REASON_BYTES_MAX, REASONS_MAX, SPARE_SEATS};
 use chunk_sync::ids::{IslandId, NodeId};
 use chunk_sync::random::hash;
-use chunk_sync::records::{IslandRecord, PlanRecord};
+use chunk_sync::records::{IslandRecord, PlanRecord, SuspendedIsland};
 
 /// What the planner looks at besides the plan before.
 #[derive(Clone, Debug)]
@@ -46,15 +46,20 @@ pub(super) fn decide(parent: &PlanRecord, situation: &Situation<'_>) -> Decision
     let mut islands = parent.islands.clone();
     let mut reasons = vec![
         apply_policy(&mut islands, situation.policy),
-        open_first(&mut islands, situation.policy),
-        open_for_demand(&mut islands, situation),
+        open_first(&mut islands, &parent.suspended, situation.policy),
+        open_for_demand(&mut islands, &parent.suspended, situation),
         assign_nodes(&mut islands, situation.nodes),
         "close: nothing, islands stay open once they are".to_owned(),
     ];
     reasons.truncate(REASONS_MAX);
     reasons.iter_mut().for_each(|reason| reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX)));
     let changed = islands != parent.islands;
-    let plan = changed.then(|| PlanRecord { number: parent.number + 1, islands, reasons: reasons.clone() });
+    let plan = changed.then(|| PlanRecord {
+        number: parent.number + 1,
+        islands,
+        suspended: parent.suspended.clone(),
+        reasons: reasons.clone(),
+    });
     Decision { plan, reasons }
 }
 
@@ -74,9 +79,9 @@ fn apply_policy(islands: &mut [IslandRecord], policy: &Policy) -> String {
     }
 }
 
-fn open_first(islands: &mut Vec<IslandRecord>, policy: &Policy) -> String {
+fn open_first(islands: &mut Vec<IslandRecord>, suspended: &[SuspendedIsland], policy: &Policy) -> String {
     let missing = (policy.islands as usize).saturating_sub(islands.len());
-    open(islands, policy, missing as u32);
+    open(islands, suspended, policy, missing as u32);
     match missing {
         0 => format!(
             "start: nothing, {} islands are open and {} are always wanted",
@@ -87,7 +92,11 @@ fn open_first(islands: &mut Vec<IslandRecord>, policy: &Policy) -> String {
     }
 }
 
-fn open_for_demand(islands: &mut Vec<IslandRecord>, situation: &Situation<'_>) -> String {
+fn open_for_demand(
+    islands: &mut Vec<IslandRecord>,
+    suspended: &[SuspendedIsland],
+    situation: &Situation<'_>,
+) -> String {
     let Situation { policy, population, waiting, arrivals, expected, .. } = situation;
     let people = |at: usize| population.get(at).copied().unwrap_or(0);
     let free: u64 =
@@ -105,13 +114,15 @@ fn open_for_demand(islands: &mut Vec<IslandRecord>, situation: &Situation<'_>) -
     }
     let wanted = (needed - free).div_ceil(u64::from(policy.design.max(1)));
     let opened = wanted.min(u64::from(OPENED_PER_PLAN_MAX)).min(room as u64) as u32;
-    open(islands, policy, opened);
+    open(islands, suspended, policy, opened);
     format!("open: opens {opened} of {wanted} wanted, {why}")
 }
 
-fn open(islands: &mut Vec<IslandRecord>, policy: &Policy, count: u32) {
+/// Opens islands with new numbers: that of a suspended one is its own when it comes back.
+fn open(islands: &mut Vec<IslandRecord>, suspended: &[SuspendedIsland], policy: &Policy, count: u32) {
+    let archived = suspended.iter().map(|island| island.island.0).max().unwrap_or(0);
     for _ in 0..count {
-        let last = islands.iter().map(|island| island.island.0).max().unwrap_or(0);
+        let last = islands.iter().map(|island| island.island.0).max().unwrap_or(0).max(archived);
         islands.push(IslandRecord {
             island: IslandId(last + 1),
             design: policy.design,
@@ -154,7 +165,7 @@ fn nodes_of(island: IslandId, nodes: &[NodeId]) -> Vec<NodeId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::ISLANDS_MAX;
+    use crate::limits::{ISLANDS_MAX, SUSPENDED_FOLDER_MAX_BYTES, SUSPENDED_MAX};
     use chunk_sync::records::encode;
     use chunk_sync::store::DOCUMENT_MAX_BYTES;
 
@@ -185,6 +196,19 @@ mod tests {
     }
 
     #[test]
+    fn a_suspended_island_stays_so_and_keeps_its_number() {
+        let policy = Policy { design: 10, cap: 12, minimum: 1, islands: 2, ..Policy::default() };
+        let mut plan = decide(&PlanRecord::default(), &situation(&policy, &[], 0)).plan.unwrap();
+        let gone = plan.islands.pop().unwrap();
+        let suspended = SuspendedIsland { island: gone.island, sum: 7, folder: "archive".to_owned() };
+        plan.suspended.push(suspended.clone());
+        let next = decide(&plan, &situation(&policy, &[10], 5)).plan.unwrap();
+        assert_eq!(next.suspended, [suspended]);
+        let numbers: Vec<u32> = next.islands.iter().map(|island| island.island.0).collect();
+        assert!(numbers.starts_with(&[1, 3]), "not island 2, which has its own players: {numbers:?}");
+    }
+
+    #[test]
     fn a_change_of_policy_reaches_islands_that_exist() {
         let old = Policy::default();
         let first = decide(&PlanRecord::default(), &situation(&old, &[], 0)).plan.unwrap();
@@ -198,8 +222,14 @@ mod tests {
         let policy = Policy { islands: ISLANDS_MAX, design: 100_000, cap: 100_000, ..Policy::default() };
         let nodes: Vec<NodeId> = (0..1_000).map(|n| NodeId(u32::MAX - 1_000 + n)).collect();
         let situation = Situation { nodes: &nodes, ..situation(&policy, &[], u64::MAX / 2) };
-        let plan =
-            decide(&PlanRecord { number: u64::MAX - 1, ..PlanRecord::default() }, &situation).plan.unwrap();
+        let suspended = (0..SUSPENDED_MAX).map(|nth| SuspendedIsland {
+            island: IslandId(u32::MAX - 100 - nth as u32),
+            sum: u64::MAX,
+            folder: "x".repeat(SUSPENDED_FOLDER_MAX_BYTES),
+        });
+        let parent =
+            PlanRecord { number: u64::MAX - 1, suspended: suspended.collect(), ..PlanRecord::default() };
+        let plan = decide(&parent, &situation).plan.unwrap();
         assert_eq!((plan.islands.len(), plan.islands[0].nodes.len()), (ISLANDS_MAX as usize, PLAN_NODES_MAX));
         assert!(encode(&plan).len() <= DOCUMENT_MAX_BYTES, "{}", encode(&plan).len());
     }

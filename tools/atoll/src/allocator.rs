@@ -10,6 +10,7 @@ use crate::config::{AllocatorConfig, probe};
 use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::http::{Admin, Observed};
+use crate::islands::Archives;
 use crate::own::Own;
 use crate::process::Process;
 use crate::seats::{self, Reports};
@@ -54,7 +55,9 @@ impl Process for Allocator {
         let storage = self.storage.insert(Storage::start(store).await?);
         let (store, clock) = (storage.store.clone(), storage.clock.clone());
         let ledger = books::folder_of(self.config.ledger.as_ref(), &common.store);
-        self.books = books::open(&store, ledger.as_deref(), &self.seen.books, &self.seen.desk).await?;
+        let archives = Archives::new(None, &common.store);
+        self.books =
+            books::open(&store, ledger.as_deref(), archives, &self.seen.books, &self.seen.desk).await?;
         let options = AllocatorOptions {
             listen: addresses.listen,
             advertise: addresses.advertise.clone(),

@@ -7,4 +7,5 @@ mod import;
 pub(crate) mod limits;
 
 pub(crate) use command::{Options, command_export, command_import, options, run};
+pub(crate) use export::is_live;
 pub(crate) use import::unfinished;

@@ -26,6 +26,7 @@ use crate::archive;
 use crate::audit::watch::{Audit, Watch};
 use crate::desk::Desk;
 use crate::failure::Failure;
+use crate::islands::Archives;
 use drain::Drain;
 use files::{LedgerFiles, Reader};
 use frame::Page;
@@ -126,6 +127,7 @@ impl Books {
 pub(crate) async fn open(
     store: &StoreHandle,
     folder: Option<&Path>,
+    archives: Archives,
     status: &Status,
     desk: &Desk,
 ) -> Result<Option<Books>, Failure> {
@@ -138,7 +140,7 @@ pub(crate) async fn open(
         }
         Err(fault) => return Err(Failure::run(fault)),
     }
-    desk.open(store.clone(), folder);
+    desk.open(store.clone(), folder, archives);
     match folder {
         Some(folder) => Books::start(store.clone(), folder, status.clone()).await.map(Some),
         None => {

@@ -10,6 +10,7 @@ use crate::archive;
 use crate::audit;
 use crate::config::keys::{Role, keys_of};
 use crate::inspect;
+use crate::islands;
 use crate::play;
 
 /// What the user asked for.
@@ -21,6 +22,8 @@ pub(crate) enum Wanted {
     Play(play::Options),
     /// Export or import a world.
     Archive(archive::Options),
+    /// Suspend or resume an island.
+    Island(islands::Options),
     /// Audit a world.
     Audit(audit::command::Options),
     /// Look at what the store has.
@@ -60,6 +63,8 @@ pub(crate) fn command() -> Command {
         .subcommand(inspect::command())
         .subcommand(archive::command_export())
         .subcommand(archive::command_import())
+        .subcommand(islands::command_suspend())
+        .subcommand(islands::command_resume())
         .subcommand(Command::new("config").about("Print every configuration key: default, unit, meaning"))
 }
 
@@ -79,6 +84,9 @@ pub(crate) fn wanted(matches: &ArgMatches) -> Wanted {
         Some(("audit", rest)) => return Wanted::Audit(audit::command::options(rest)),
         Some((name @ ("export" | "import"), rest)) => {
             return Wanted::Archive(archive::options(rest, name == "export"));
+        }
+        Some((name @ ("suspend" | "resume"), rest)) => {
+            return Wanted::Island(islands::options(rest, name == "suspend"));
         }
         Some(("inspect", rest)) => return Wanted::Inspect(inspect::options(rest)),
         _ => {}

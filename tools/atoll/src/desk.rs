@@ -7,6 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use chunk_sync_io::store::StoreHandle;
 use tokio::sync::{Semaphore, watch};
 
+use crate::islands::Archives;
+
 /// Questions at once; each may read a lot.
 const QUESTIONS_MAX: u32 = 2;
 
@@ -16,6 +18,8 @@ pub(crate) struct World {
     pub(crate) store: StoreHandle,
     /// Where its ledger is kept.
     pub(crate) ledger: Option<PathBuf>,
+    /// Where the archives of suspended islands are.
+    pub(crate) archives: Archives,
     room: Arc<Semaphore>,
     closing: watch::Sender<bool>,
 }
@@ -35,10 +39,10 @@ pub(crate) struct Desk(RwLock<Option<Arc<World>>>);
 
 impl Desk {
     /// From now on there are answers.
-    pub(crate) fn open(&self, store: StoreHandle, ledger: Option<&Path>) {
+    pub(crate) fn open(&self, store: StoreHandle, ledger: Option<&Path>, archives: Archives) {
         let ledger = ledger.map(Path::to_owned);
         let room = Arc::new(Semaphore::new(QUESTIONS_MAX as usize));
-        let world = World { store, ledger, room, closing: watch::channel(false).0 };
+        let world = World { store, ledger, archives, room, closing: watch::channel(false).0 };
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(world));
     }
 

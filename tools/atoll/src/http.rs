@@ -155,7 +155,9 @@ async fn audit(State(shown): State<Shown>) -> Response {
     let Some(desk) = shown.observed.desk() else {
         return text(StatusCode::NOT_FOUND, "audits are made by the allocator".to_owned());
     };
-    let audited = desk.ask(async move |world| complete::audit(&world.store, world.ledger.as_deref()).await);
+    let audited = desk.ask(async move |world| {
+        complete::audit(&world.store, world.ledger.as_deref(), &world.archives).await
+    });
     match audited.await {
         Ok(Ok(report)) => json(StatusCode::OK, &report),
         Ok(Err(error)) => text(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),

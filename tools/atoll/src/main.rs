@@ -12,6 +12,7 @@ mod failure;
 mod figures;
 mod http;
 mod inspect;
+mod islands;
 mod limits;
 mod node;
 mod nodes;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     let done = match cli::wanted(&cli::command().get_matches()) {
         Wanted::Play(options) => play::run(options),
         Wanted::Archive(wanted) => archive::run(&wanted),
+        Wanted::Island(wanted) => islands::run(&wanted),
         Wanted::Audit(wanted) => audit::command::run(wanted),
         Wanted::Inspect(wanted) => inspect::run(&wanted),
         Wanted::Config => print(&config::print::config_file()),

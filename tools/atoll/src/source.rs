@@ -1,5 +1,5 @@
 //! Which world a tool looks at: a store that nobody else has open, a shared one, or a running process that is asked
-//! over HTTP. The flags are the same for `audit`, `inspect`, `export` and `import`.
+//! over HTTP. The flags are the same for all tools.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,6 +11,7 @@ use clap::{Arg, ArgMatches, Command};
 
 use crate::books;
 use crate::failure::Failure;
+use crate::islands::Archives;
 use crate::limits::{ANSWER_BYTES_MAX, ANSWER_WAIT};
 
 /// The file that every embedded store has.
@@ -22,6 +23,7 @@ pub(crate) struct Source {
     store: Option<String>,
     data: String,
     ledger: Option<PathBuf>,
+    archive: Option<PathBuf>,
     http: Option<String>,
 }
 
@@ -47,6 +49,12 @@ pub(crate) fn flags(command: Command, http: bool) -> Command {
     }
 }
 
+/// Adds the flag of those who write or read archives.
+pub(crate) fn archive_flag(command: Command) -> Command {
+    let archive = Arg::new("archive").long("archive").value_name("FOLDER");
+    command.arg(archive.help("archives of suspended islands [default: `archive` beside an embedded store]"))
+}
+
 /// What the flags say, or the variables that the roles read too.
 pub(crate) fn read(matches: &ArgMatches) -> Source {
     let flag = |name: &str| matches.try_get_one::<String>(name).ok().flatten().cloned();
@@ -60,6 +68,7 @@ pub(crate) fn read(matches: &ArgMatches) -> Source {
         store,
         data: data.unwrap_or_else(|| "./atoll-data".to_owned()),
         ledger: flag("ledger").or_else(|| variable("ledger")).map(PathBuf::from),
+        archive: flag("archive").map(PathBuf::from),
         http: flag("http"),
     }
 }
@@ -70,6 +79,8 @@ pub(crate) struct Opened {
     pub(crate) store: StoreHandle,
     /// Where its ledger is, if that is known.
     pub(crate) ledger: Option<PathBuf>,
+    /// Where archives are.
+    pub(crate) archives: Archives,
 }
 
 impl Source {
@@ -123,7 +134,8 @@ impl Source {
             )),
             error => Failure::setup(error),
         })?;
-        Ok(Opened { store, ledger: self.ledger()? })
+        let archives = Archives::new(self.archive.clone(), &url);
+        Ok(Opened { store, ledger: self.ledger()?, archives })
     }
 }
 

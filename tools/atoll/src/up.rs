@@ -17,6 +17,7 @@ use crate::config::{UpConfig, probe};
 use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::http::{Admin, Observed};
+use crate::islands::Archives;
 use crate::limits::{RESTART_PAUSE, RESTARTS_MAX};
 use crate::nodes::{self, Nodes};
 use crate::own::Own;
@@ -156,7 +157,9 @@ impl Process for Cluster {
         let storage = self.storage.insert(Storage::start(store).await?);
         let (store, clock) = (storage.store.clone(), storage.clock.clone());
         let ledger = books::folder_of(self.config.ledger.as_ref(), &self.config.common.store);
-        self.books = books::open(&store, ledger.as_deref(), &self.seen.books, &self.seen.desk).await?;
+        let archives = Archives::new(None, &self.config.common.store);
+        self.books =
+            books::open(&store, ledger.as_deref(), archives, &self.seen.books, &self.seen.desk).await?;
         for number in 1..=self.config.nodes {
             self.start_node(NodeId(number.into())).await?;
         }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use chunk_sync::ids::Source;
 use chunk_sync::limits::*;
 use chunk_sync::mesh_wire::ClaimNotice;
-use chunk_sync::records::{ClaimsRecord, DOC_CLAIMS, EPOCH_CLAIMS, WORLD, decode, encode};
+use chunk_sync::records::{ClaimsRecord, DOC_CLAIMS, DOC_SUSPENDED, EPOCH_CLAIMS, WORLD, decode, encode};
 use chunk_sync::store::{CommitOutcome, EpochStep, PartitionKey, StoreAnswer};
 use serde_bytes::ByteBuf;
 
@@ -104,6 +104,12 @@ impl NodeCore {
             chunk.claim.next_check_ms = now_ms + CHECK_EVERY_MS;
             return;
         };
+        if view.doc(DOC_SUSPENDED).is_some() {
+            // Its island is in an archive: nobody serves it.
+            chunk.claim.busy = false;
+            chunk.claim.next_check_ms = now_ms + CHECK_EVERY_MS;
+            return;
+        }
         let record: ClaimsRecord = view.doc(DOC_CLAIMS).and_then(|doc| decode(doc)).unwrap_or_default();
         let epoch = view.epoch(EPOCH_CLAIMS);
         self.learn_claims(at, index, epoch, record.claimants.clone());
@@ -144,6 +150,7 @@ impl NodeCore {
         let partition = PartitionKey::chunk(WORLD, self.islands[at].id, self.islands[at].chunks[index].pos);
         self.store.commit(Ask::CommitClaims(at, index), partition, |commit| {
             let commit = commit
+                .absent(DOC_SUSPENDED)
                 .put(DOC_CLAIMS, record)
                 .event(event)
                 .epoch(EpochStep::Raise { name: EPOCH_CLAIMS.into(), to: epoch + 1 });

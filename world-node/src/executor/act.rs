@@ -7,7 +7,7 @@
 mod answered;
 mod ending;
 
-use super::commit::{ActResult, LEDGER_SCHEMA, LedgerRecord, commit_of, show, touched, unreadable};
+use super::commit::{ActResult, LEDGER_SCHEMA, LedgerRecord, commit_of, guarded, show, touched, unreadable};
 use super::limits::{RETRY_MS, SAY_WAITING_MS};
 use super::{Answer, Ask, Executor, Key, Port, key_of, number_of};
 use crate::rules::documents::Doc;
@@ -20,7 +20,7 @@ use crate::rules::{
 use bytes::Bytes;
 use chunk_sync::ids::{Epoch, IslandId, PlayerId};
 use chunk_sync::limits::ACT_WAIT_MS;
-use chunk_sync::records::{EPOCH_SESSION, encode};
+use chunk_sync::records::{DOC_SUSPENDED, EPOCH_SESSION, encode};
 use chunk_sync::store::{Act, Commit, EpochStep, StoreOp};
 use chunk_sync::wire::{ActNumber, RejectCode};
 
@@ -172,6 +172,15 @@ impl OpenAct {
         home(self.actor.act, &self.action)
     }
 
+    /// How it ends when its home is in an archive, and with it the memory of what was done there.
+    fn suspended(&self) -> Turn {
+        if self.again {
+            Turn::End(Verdict::Over)
+        } else {
+            Turn::End(Verdict::Refused(Why::Host(RejectCode::NoIsland)))
+        }
+    }
+
     fn store_act(&self, result: &ActResult) -> Act {
         let id = number_of(self.actor.act).0;
         Act {
@@ -307,6 +316,9 @@ impl Executor {
             Ok(None) => return Turn::Wait,
             Err(why) => return self.refuse(act, Why::Rule(why), port),
         };
+        if self.is_suspended(act.home()) {
+            return act.suspended();
+        }
         if let Action::Travel { island } = act.action
             && !port.is_open(island)
         {
@@ -319,7 +331,7 @@ impl Executor {
         let fence = match self.fence_for(&effects, min, key, port) {
             Ok(Some(fence)) => fence,
             Ok(None) => return Turn::Wait,
-            Err(why) => return self.refuse(act, Why::Rule(why), port),
+            Err(why) => return self.refuse(act, why, port),
         };
         let home = effects.commit.partition;
         if self.is_locked(home, &touched(&effects.commit), key) {
@@ -392,15 +404,23 @@ impl Executor {
         min: u64,
         key: Key,
         port: &mut dyn Port,
-    ) -> Result<Option<Option<Fence>>, RuleReject> {
+    ) -> Result<Option<Option<Fence>>, Why> {
         let Some(id) = effects.transfer else { return Ok(Some(None)) };
         let Some(Some(Doc::Out(transfer))) = effects.commit.writes.get(&DocName::Out(id)) else {
-            return Err(RuleReject::Unread);
+            return Err(Why::Rule(RuleReject::Unread));
         };
         if !self.is_fit(transfer.to, min, key, port) {
             return Ok(None);
         }
-        self.read_fence(transfer.to).map(Some)
+        if self.is_suspended(transfer.to) {
+            return Err(Why::Host(RejectCode::NoIsland));
+        }
+        self.read_fence(transfer.to).map(Some).map_err(Why::Rule)
+    }
+
+    /// Whether a partition's documents are in an archive, as it is known here.
+    fn is_suspended(&self, partition: Partition) -> bool {
+        self.replicas.get(&partition).is_some_and(|replica| replica.doc(DOC_SUSPENDED).is_some())
     }
 
     /// The fence of a partition, if it is here.
@@ -424,7 +444,8 @@ impl Executor {
             return Turn::End(Verdict::Refused(why));
         }
         let result = ActResult { refused: Some(why.words().0), ..ActResult::default() };
-        let commit = act.dress(Commit::new(key_of(act.home()), port.token()), &result);
+        let commit = guarded(Commit::new(key_of(act.home()), port.token()), act.home());
+        let commit = act.dress(commit, &result);
         // Followers needn't reload for it.
         let commit = commit.event(super::Change::default().pack());
         self.send_commit(act, Underway::new(commit, None, result, None), port)

@@ -8,7 +8,7 @@
 //! didn't do itself is *proven* before a step rests on it: by a commit of the same partition that changes nothing and
 //! demands that it is still so. Once that is done, so is what it saw.
 
-use super::commit::{LEDGER_SCHEMA, LedgerRecord, commit_of, show, touched, with_ledger};
+use super::commit::{LEDGER_SCHEMA, LedgerRecord, commit_of, is_suspended, show, touched, with_ledger};
 use super::limits::{CARRIES_MAX, RETRY_MS};
 use super::{Ask, Executor, Key, Port};
 use crate::rules::documents::Doc;
@@ -436,8 +436,11 @@ impl Executor {
     ) {
         self.counters.conflicts += 1;
         carry.at = self.back_from(underway.on);
-        if !matches!(refusal, Refusal::Conflict { .. }) {
-            // No room in the partition, its index or the ledger: it waits until there is.
+        if is_suspended(refusal) {
+            self.is_old(underway.set.partition);
+        }
+        if is_suspended(refusal) || !matches!(refusal, Refusal::Conflict { .. }) {
+            // No room in the partition, its index or the ledger, or the chunk is in an archive: it waits until that ends.
             carry.timer_ms = port.now_ms() + RETRY_MS;
             self.later(carry.timer_ms, Key::Carry(id));
             self.carries.insert(id, carry);

@@ -5,8 +5,8 @@ use super::replica::{Replica, Writes};
 use crate::rules::documents::{Doc, DocError};
 use crate::rules::{ActId, CommitSet, DocName, Event, LedgerLine, Partition, RuleReject, TransferId, View};
 use bytes::Bytes;
-use chunk_sync::records::{WORLD, decode, encode};
-use chunk_sync::store::{Commit, Name, PartitionKey, Token};
+use chunk_sync::records::{DOC_SUSPENDED, WORLD, decode, encode};
+use chunk_sync::store::{Commit, Name, PartitionKey, Refusal, Token};
 use chunk_sync::wire::ActNumber;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -115,7 +115,7 @@ pub(super) fn touched(set: &CommitSet) -> BTreeSet<DocName> {
 
 /// The commit of a set that was decided on what `replica` has.
 pub(super) fn commit_of(set: &CommitSet, replica: &Replica, token: Token) -> Commit {
-    let mut commit = Commit::new(key_of(set.partition), token);
+    let mut commit = awake(Commit::new(key_of(set.partition), token), set, replica);
     for name in &set.reads {
         let text = name.to_string();
         commit = match replica.doc(&text) {
@@ -134,6 +134,28 @@ pub(super) fn commit_of(set: &CommitSet, replica: &Replica, token: Token) -> Com
         commit = index(commit, set.partition, *name, doc.as_ref());
     }
     commit.event(change.pack())
+}
+
+/// Demands that a chunk isn't suspended: whatever was decided on a copy from before that is refused. What only proves
+/// that something isn't there any more may rest on the mark itself, since nothing that is under way is ever archived.
+fn awake(commit: Commit, set: &CommitSet, replica: &Replica) -> Commit {
+    match (set.partition, replica.doc(DOC_SUSPENDED)) {
+        (Partition::Chunk(..), Some(mark)) if set.writes.is_empty() => commit.expect(DOC_SUSPENDED, mark.cas),
+        (partition, _) => guarded(commit, partition),
+    }
+}
+
+/// The same, of any commit to a partition of the game.
+pub(super) fn guarded(commit: Commit, partition: Partition) -> Commit {
+    match partition {
+        Partition::Chunk(..) => commit.absent(DOC_SUSPENDED),
+        Partition::Player(_) | Partition::Trade(_) => commit,
+    }
+}
+
+/// Whether a commit was refused since its chunk is in an archive.
+pub(super) fn is_suspended(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Conflict { doc, current: Some(_) } if doc.as_str() == DOC_SUSPENDED)
 }
 
 /// Adds what the ledger is told.

@@ -6,6 +6,7 @@ mod crowds;
 mod deaths;
 mod faults;
 mod knowing;
+mod suspended;
 mod unreadable;
 
 use super::book::Book;

@@ -244,7 +244,8 @@ fn a_journey_ends_the_session_and_leads_to_the_landing_of_the_other_island() {
     let mut town = Town::new(1);
     let other = IslandId(2);
     let island = |island| IslandRecord { island, design: 9, cap: 9, minimum: 1, nodes: vec![NodeId(1)] };
-    let plan = PlanRecord { number: 2, islands: vec![island(ISLAND), island(other)], reasons: Vec::new() };
+    let plan =
+        PlanRecord { number: 2, islands: vec![island(ISLAND), island(other)], ..PlanRecord::default() };
     let commit = Commit::new(PartitionKey::cluster(WORLD, CLUSTER_PLAN), Token(2));
     let now_ms = town.now_ms;
     town.store.call(now_ms, &StoreOp::Commit(commit.put(DOC_PLAN, encode(&plan))));

@@ -190,7 +190,7 @@ impl Town {
                 minimum: 60,
                 nodes: (1..=count).map(NodeId).collect(),
             }],
-            reasons: Vec::new(),
+            ..PlanRecord::default()
         };
         let partition = PartitionKey::cluster(WORLD, CLUSTER_PLAN);
         let commit = Commit::new(partition, Token(1)).absent(DOC_PLAN).put(DOC_PLAN, encode(&plan));

@@ -12,7 +12,7 @@ use std::time::Duration;
 use chunk_sync::store::{
     INDEX_KEY_MAX_BYTES, INDEX_PAGE_ENTRIES_MAX, IndexCursor, IndexEntry, IndexPage, LEDGER_PAGE_ENTRIES_MAX,
     LedgerCursor, LedgerPage, NAME_MAX_BYTES, Name, PARTITIONS_PAGE_MAX, PartitionCursor, PartitionsPage,
-    RawPartition, RestoreError, SHARD_COUNT, Shard, StoreError, StoreFault,
+    RawPartition, RestoreError, SHARD_COUNT, Shard, StoreError, StoreFault, Token,
 };
 
 use super::embedded::Change;
@@ -107,7 +107,9 @@ impl OpsStore {
         });
         trimmed.await.map_err(|error| match error {
             RestoreError::Store(fault) => fault,
-            RestoreError::Present { .. } => StoreFault::Broken { text: error.to_string() },
+            RestoreError::Present { .. } | RestoreError::Changed { .. } => {
+                StoreFault::Broken { text: error.to_string() }
+            }
         })
     }
 
@@ -137,6 +139,20 @@ impl OpsStore {
             match &self.shared.backend {
                 Backend::Embedded(store) => store.change(Change::Partition(raw.clone())).await,
                 Backend::Redis(store) => store.restore_partition(raw).await,
+            }
+        })
+        .await
+    }
+
+    /// Writes a whole partition over the one whose newest token is `over` ([`Token::NONE`]: where none is), in one
+    /// step, with everything that it remembers; its log of events is empty afterwards. The token of `raw` must be a new
+    /// one: asked again, the call knows by it that it is done.
+    pub async fn replace_partition(&self, raw: &RawPartition, over: Token) -> Result<(), RestoreError> {
+        raw.check()?;
+        self.asked(OPS_WAIT_MS, move || async move {
+            match &self.shared.backend {
+                Backend::Embedded(store) => store.change(Change::Replace(raw.clone(), over)).await,
+                Backend::Redis(store) => store.replace_partition(raw, over).await,
             }
         })
         .await

@@ -88,6 +88,7 @@ conformance![
     a_large_partition_ends_its_page,
     a_restored_world_goes_on_where_it_was,
     what_is_there_is_not_restored_over,
+    a_partition_is_replaced_over_the_state_that_was_read_and_no_other,
     index_entries_go_back_to_their_shards;
 ];
 
@@ -99,5 +100,6 @@ on_a_cluster![
     whole:
     every_partition_is_listed_once_and_whole,
     a_restored_world_goes_on_where_it_was,
+    a_partition_is_replaced_over_the_state_that_was_read_and_no_other,
     index_entries_go_back_to_their_shards;
 ];

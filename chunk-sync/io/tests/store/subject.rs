@@ -214,6 +214,14 @@ impl Subject {
         }
     }
 
+    /// Writes a whole partition over another state of it.
+    pub(crate) async fn replace(&self, raw: &RawPartition, over: Token) -> Result<(), RestoreError> {
+        match &self.kind {
+            Kind::Memory(store) => store.lock().expect("unpoisoned").0.replace_partition(raw, over),
+            _ => self.ops().replace_partition(raw, over).await,
+        }
+    }
+
     /// A fresh store of the same kind.
     pub(crate) async fn another(&self) -> Self {
         match &self.kind {

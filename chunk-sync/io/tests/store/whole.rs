@@ -212,6 +212,63 @@ pub(crate) async fn what_is_there_is_not_restored_over(store: Subject) {
     assert_eq!(store.refused(over).await, Refusal::PartitionFull);
 }
 
+pub(crate) async fn a_partition_is_replaced_over_the_state_that_was_read_and_no_other(store: Subject) {
+    furnish(&store, player(1), 0).await;
+    furnish(&store, player(2), 100).await;
+    let [first, second] = &scan(&store, 10).await[..] else { panic!("not two partitions") };
+    let (raw, other) = if first.key == player(1) { (first, second) } else { (second, first) };
+    let mut recent = raw.recent.clone();
+    recent.push(Token(700));
+    let stub = RawPartition {
+        recent: recent.clone(),
+        docs: BTreeMap::from([(Name::from("s"), Document { cas: Cas(700), value: Bytes::from("stub") })]),
+        leases: BTreeMap::new(),
+        actors: BTreeMap::new(),
+        ..raw.clone()
+    };
+    let changed = |newest| Err(RestoreError::Changed { key: player(1), newest });
+    for over in [Token::NONE, Token(5), Token(699)] {
+        assert_eq!(store.replace(&stub, over).await, changed(raw.token()));
+    }
+    assert_eq!(store.replace(&RawPartition { key: player(9), ..stub.clone() }, Token(5)).await, {
+        Err(RestoreError::Changed { key: player(9), newest: Token::NONE })
+    });
+    assert_eq!(scan(&store, 10).await, [first.clone(), second.clone()]);
+    let mut store = store;
+    for _ in 0..2 {
+        // The second time, after a restart, it is seen to be done.
+        store.replace(&stub, raw.token()).await.expect("is replaced");
+        let found = scan(&store, 10).await;
+        assert_eq!(found.iter().find(|found| found.key == player(1)), Some(&stub));
+        assert_eq!(found.iter().find(|found| found.key == player(2)), Some(other), "nothing else");
+        assert_eq!(seen(&store, &player(1)).await, as_view(&stub));
+        store = store.into_restarted().await;
+    }
+    // Who followed it reloads; commits of before are known, acts are not, epochs stand.
+    let commit = |token| Commit::new(player(1), Token(token));
+    assert_eq!(store.tail(&player(1), raw.token()).await, Tail::Reload);
+    assert_eq!(store.done(commit(15).put("b", "again")).await, store.done(commit(15)).await);
+    let lower = EpochStep::Raise { name: "session".into(), to: 4 };
+    assert!(matches!(store.refused(commit(900).epoch(lower)).await, Refusal::EpochMismatch { .. }));
+    assert!(matches!(store.refused(commit(900).absent("s")).await, Refusal::Conflict { .. }));
+    store.done(commit(901).put("late", "1").event("late").act(act(44, 1))).await;
+    assert_eq!(store.replace(&stub, raw.token()).await, changed(Token(901)));
+    // And back, over what it is now, with all that was remembered.
+    recent.push(Token(902));
+    let back = RawPartition { recent, ..raw.clone() };
+    store.replace(&back, Token(901)).await.expect("is replaced");
+    assert_eq!(scan(&store, 10).await.iter().find(|found| found.key == player(1)), Some(&back));
+    let repeated = Refusal::Repeated { token: Token(15), result: act(8, 30).result };
+    assert_eq!(store.refused(commit(903).act(act(8, 30))).await, repeated);
+    store.done(commit(904).act(act(45, 1)).event("on")).await;
+    let Tail::Events(logged) = store.tail(&player(1), Token(902)).await else { panic!("is followed") };
+    assert_eq!(logged.len(), 1);
+    // Where nothing is, it is written over nothing.
+    let new = RawPartition { key: player(3), ..back };
+    store.replace(&new, Token::NONE).await.expect("is written");
+    assert_eq!(scan(&store, 10).await.iter().find(|found| found.key == player(3)), Some(&new));
+}
+
 pub(crate) async fn index_entries_go_back_to_their_shards(store: Subject) {
     assert_eq!(store.index_names().await, Vec::<Name>::new());
     for at in 0..40u64 {

@@ -2,6 +2,7 @@
 //! no core can call it, and faults don't touch it.
 
 use super::{Image, MemoryStore, Partition};
+use crate::store::commit::Token;
 use crate::store::index::{IndexCursor, IndexEntry, IndexPage};
 use crate::store::key::Shard;
 use crate::store::ledger::{LedgerCursor, LedgerPage};
@@ -66,15 +67,22 @@ impl MemoryStore {
         if self.master.partitions.contains_key(&raw.key) {
             return Err(RestoreError::Present { key: raw.key.clone() });
         }
-        let restored = Partition {
-            recent: raw.recent.clone(),
-            docs: raw.docs.clone(),
-            epochs: raw.epochs.clone(),
-            leases: raw.leases.clone(),
-            log: Default::default(),
-            actors: raw.actors.clone(),
-        };
-        self.master.partitions.insert(raw.key.clone(), restored);
+        self.master.partitions.insert(raw.key.clone(), Partition::of(raw));
+        Ok(())
+    }
+
+    /// Writes a partition over the one whose newest token is `over`; done before, it is left as it is.
+    pub fn replace_partition(&mut self, raw: &RawPartition, over: Token) -> Result<(), RestoreError> {
+        raw.check()?;
+        let newest =
+            self.master.partitions.get(&raw.key).map_or(Token::NONE, |partition| partition.recent.newest());
+        if newest == raw.token() {
+            return Ok(());
+        }
+        if newest != over {
+            return Err(RestoreError::Changed { key: raw.key.clone(), newest });
+        }
+        self.master.partitions.insert(raw.key.clone(), Partition::of(raw));
         Ok(())
     }
 

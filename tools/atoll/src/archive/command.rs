@@ -28,7 +28,7 @@ fn file() -> Arg {
 /// `atoll export`.
 pub(crate) fn command_export() -> Command {
     let command = Command::new("export").about("Write a whole world into one file, as it is at one moment");
-    source::flags(command.arg(file()), false)
+    source::flags(source::archive_flag(command.arg(file())), false)
 }
 
 /// `atoll import`.
@@ -58,11 +58,12 @@ async fn run_export(options: &Options) -> Result<String, Failure> {
         return Err(Failure::setup(format!("{shown} is there already")));
     }
     let opened = options.source.open().await?;
-    let done = export(&opened.store, opened.ledger.as_deref(), &options.file).await;
+    let done = export(&opened.store, opened.ledger.as_deref(), &opened.archives, &options.file).await;
     storage::close(opened.store).await;
     match done {
         Ok(exported) => Ok(told(&shown, &exported)),
         Err(ExportError::Write(error)) => Err(Failure::setup(format!("{shown}: {error}"))),
+        Err(error @ ExportError::Archive(_)) => Err(Failure::setup(error)),
         Err(error) => Err(Failure::run(error)),
     }
 }
@@ -86,6 +87,11 @@ fn told(shown: &str, exported: &Exported) -> String {
         text += &format!(
             "{} transfers under way are in it; they end by themselves after an import\n",
             exported.pending
+        );
+    }
+    for island in &exported.islands {
+        text += &format!(
+            "island {island} is suspended: its chunks are in it as the archive has them, open again\n"
         );
     }
     for wrong in &exported.wrong {

@@ -9,8 +9,8 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-use chunk_sync::records::{CLUSTER_REGISTRY, WORLD};
-use chunk_sync::store::{PartitionKey, StoreAnswer, StoreFault, StoreOp};
+use chunk_sync::records::{CLUSTER_PLAN, CLUSTER_REGISTRY, DOC_PLAN, PlanRecord, WORLD, decode, encode};
+use chunk_sync::store::{PartitionKey, RawPartition, StoreAnswer, StoreFault, StoreOp};
 use chunk_sync_io::store::StoreHandle;
 
 use super::format::{About, Counts, FormatError, Piece, Writer};
@@ -18,6 +18,7 @@ use super::limits::{EXPORT_TRIES, INDEX_PIECE, OPENING_HOLDERS};
 use crate::audit::accounts::{Accounts, Opening};
 use crate::audit::complete::{AuditError, clock, each_partition, read_books};
 use crate::audit::part;
+use crate::islands::{Archives, Away, all_open, mark_of};
 
 /// What an export came to.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(super) struct Exported {
     pub(super) pending: u64,
     /// Whether a cluster was at work on the store.
     pub(super) live: bool,
+    /// Suspended islands, whose chunks are in the file as their archives have them.
+    pub(super) islands: Vec<u32>,
     /// Whether books and documents disagree, as far as the books alone tell.
     pub(super) wrong: Vec<String>,
 }
@@ -43,6 +46,9 @@ pub(super) enum ExportError {
     /// The file can't be written.
     #[error("{0}")]
     Write(#[from] FormatError),
+    /// An archive of a suspended island can't be used.
+    #[error("{0}; an export has everything in it, also what is suspended")]
+    Archive(String),
     /// The world was never the same from one look to the next.
     #[error(
         "{moving} partitions changed while they were read, {EXPORT_TRIES} times; stop the nodes (or wait until nobody \
@@ -70,6 +76,7 @@ impl From<std::io::Error> for ExportError {
 pub(super) async fn export(
     store: &StoreHandle,
     ledger: Option<&Path>,
+    archives: &Archives,
     path: &Path,
 ) -> Result<Exported, ExportError> {
     let mut name = path.as_os_str().to_owned();
@@ -78,7 +85,7 @@ pub(super) async fn export(
     let mut tries = 0;
     loop {
         tries += 1;
-        let (exported, moving) = attempt(store, ledger, &new).await?;
+        let (exported, moving) = attempt(store, ledger, archives, &new).await?;
         if moving == 0 {
             std::fs::rename(&new, path)?;
             return Ok(exported);
@@ -93,8 +100,10 @@ pub(super) async fn export(
 async fn attempt(
     store: &StoreHandle,
     ledger: Option<&Path>,
+    archives: &Archives,
     new: &Path,
 ) -> Result<(Exported, usize), ExportError> {
+    let away = Away::read(store, archives).await?;
     let (taken_ms, live) = (clock(store).await?, is_live(store).await?);
     let mut before: BTreeMap<PartitionKey, u128> = BTreeMap::new();
     each_partition(store, |raw| {
@@ -120,18 +129,39 @@ async fn attempt(
         }
         // Where its ledger is kept, and how it came into this store, is no part of the world.
         if failed.is_none() && raw.key != crate::books::partition() && raw.key != super::import::partition() {
-            failed = file.put(&Piece::Partition(raw)).err();
+            failed = match whole(&away, raw) {
+                Ok(raw) => file.put(&Piece::Partition(raw)).err().map(ExportError::Write),
+                Err(why) => Some(ExportError::Archive(why)),
+            };
         }
     })
     .await?;
     failed.map_or(Ok(()), Err)?;
     let (out, counts, bytes) = file.end()?;
     out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
-    Ok((Exported { counts, bytes, pending, live, wrong: books.wrong }, moving + before.len()))
+    let islands = away.islands().collect();
+    Ok((Exported { counts, bytes, pending, live, islands, wrong: books.wrong }, moving + before.len()))
+}
+
+/// A partition as it is in a world in which nothing is suspended.
+fn whole(away: &Away, mut raw: RawPartition) -> Result<RawPartition, String> {
+    if let Some(mark) = mark_of(&raw.docs) {
+        return away.chunk(&raw.key, &mark).cloned();
+    }
+    if raw.key == PartitionKey::cluster(WORLD, CLUSTER_PLAN)
+        && let Some(document) = raw.docs.get_mut(DOC_PLAN)
+        && let Some(plan) = decode::<PlanRecord>(&document.value).filter(|plan| !plan.suspended.is_empty())
+    {
+        document.value = encode(&all_open(&plan)).into();
+    }
+    Ok(raw)
 }
 
 /// Whether somebody of a cluster holds a lease.
-async fn is_live(store: &StoreHandle) -> Result<bool, StoreFault> {
+///
+/// # Errors
+/// When the store doesn't answer.
+pub(crate) async fn is_live(store: &StoreHandle) -> Result<bool, StoreFault> {
     match store.call(StoreOp::Load { partition: PartitionKey::cluster(WORLD, CLUSTER_REGISTRY) }).await {
         StoreAnswer::Loaded(view) => Ok(view.leases.values().any(|lease| !lease.expired(view.store_ms))),
         StoreAnswer::Failed(fault) => Err(fault),

@@ -103,10 +103,14 @@ impl<W: Write> Writer<W> {
     /// Begins a file.
     pub(crate) fn begin(mut out: W, about: About) -> Result<Self, FormatError> {
         out.write_all(FILE_HEAD)?;
-        let written = FILE_HEAD.len() as u64;
-        let mut writer = Self { out, sum: Xxh3::new(), counts: Counts::default(), written };
+        let mut writer = Self { written: FILE_HEAD.len() as u64, ..Self::bare(out) };
         writer.put(&Piece::About(about))?;
         Ok(writer)
+    }
+
+    /// Begins records inside another file, which has a head of its own.
+    pub(crate) fn bare(out: W) -> Self {
+        Self { out, sum: Xxh3::new(), counts: Counts::default(), written: 0 }
     }
 
     /// Appends a record.
@@ -174,7 +178,12 @@ impl<R: Read> Pieces<R> {
         if head != *FILE_HEAD {
             return Err(FormatError::Head);
         }
-        Ok(Self { input, at: head.len() as u64, sum: Xxh3::new(), counts: Counts::default(), ended: false })
+        Ok(Self { at: head.len() as u64, ..Self::bare(input) })
+    }
+
+    /// Reads records inside another file.
+    pub(crate) fn bare(input: R) -> Self {
+        Self { input, at: 0, sum: Xxh3::new(), counts: Counts::default(), ended: false }
     }
 
     /// The next record; `None` after the end.

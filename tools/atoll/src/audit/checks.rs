@@ -25,6 +25,12 @@ pub(super) fn check(world: &World) -> Vec<Found> {
     for text in &world.books {
         checks.tell(text.clone(), []);
     }
+    for (island, why) in &world.unread {
+        checks.tell(
+            format!("island {island} is suspended, and what stands there can't be looked at: {why}"),
+            [],
+        );
+    }
     for (place, part) in &world.parts {
         for text in &part.wrong {
             checks.tell(text.clone(), [place.clone()]);
@@ -215,6 +221,10 @@ impl Checks<'_> {
             }
             for (name, value) in index.iter().filter(|(name, _)| !docs.contains_key(name)) {
                 let place = if what == "pending" { sent_by(name) } else { Some(value.clone()) };
+                let island = place.as_deref().and_then(chunk_of).map(|(island, _)| island);
+                if island.is_some_and(|island| world.unread.contains_key(&island)) {
+                    continue;
+                }
                 let places: Vec<String> = place.into_iter().collect();
                 self.tell(format!("the index {what} has {name}, which isn't there"), places);
             }

@@ -23,7 +23,7 @@ pub(crate) fn command() -> Command {
     let command = Command::new("audit")
         .about("Compare ledger and documents of a whole world; 0: clean, 1: findings, 2: could not be read")
         .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("print the report as JSON"));
-    source::flags(command, true)
+    source::flags(source::archive_flag(command), true)
 }
 
 /// What the matches mean.
@@ -53,7 +53,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
 
 async fn read(source: &Source) -> Result<Report, Failure> {
     let opened = source.open().await?;
-    let read = audit(&opened.store, opened.ledger.as_deref()).await;
+    let read = audit(&opened.store, opened.ledger.as_deref(), &opened.archives).await;
     storage::close(opened.store).await;
     read.map_err(Failure::setup)
 }

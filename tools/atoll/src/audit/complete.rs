@@ -22,6 +22,7 @@ use crate::books::{
     self,
     files::{self, Reader},
 };
+use crate::islands::{Archives, Away, mark_of};
 
 /// Why a complete audit could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -52,16 +53,24 @@ pub(super) struct World {
     pub(super) undrained: u64,
     /// The store's clock, Unix time in ms.
     pub(super) now_ms: u64,
+    /// Islands that are suspended.
+    pub(super) suspended: Vec<u32>,
+    /// Those whose archives can't be read, and why: what stands there isn't known.
+    pub(super) unread: BTreeMap<u32, String>,
 }
 
 /// Audits a world.
 ///
 /// # Errors
 /// When it can't be read.
-pub(crate) async fn audit(store: &StoreHandle, ledger: Option<&Path>) -> Result<Report, AuditError> {
+pub(crate) async fn audit(
+    store: &StoreHandle,
+    ledger: Option<&Path>,
+    archives: &Archives,
+) -> Result<Report, AuditError> {
     let mut rounds: Vec<(BTreeMap<String, Found>, BTreeSet<String>)> = Vec::new();
     loop {
-        let world = read(store, ledger).await?;
+        let world = read(store, ledger, archives).await?;
         let found = check(&world);
         let calm = found.is_empty() && world.moving.is_empty();
         rounds.push((
@@ -137,6 +146,7 @@ fn report(world: &World, rounds: &[(BTreeMap<String, Found>, BTreeSet<String>)])
         items: kinds,
         pending: pending().count() as u64,
         open_long: waiting.take(FINDINGS_TOLD_MAX).collect(),
+        suspended: world.suspended.clone(),
         not_compared: moving as u64,
         rounds: rounds.len() as u32,
         findings_total: findings.len() as u64,
@@ -157,7 +167,9 @@ impl World {
     }
 }
 
-async fn read(store: &StoreHandle, ledger: Option<&Path>) -> Result<World, AuditError> {
+async fn read(store: &StoreHandle, ledger: Option<&Path>, archives: &Archives) -> Result<World, AuditError> {
+    let away = Away::read(store, archives).await?;
+    let mut unread = away.wrong();
     let mut before: BTreeMap<String, u128> = BTreeMap::new();
     each_partition(store, |raw| {
         before.extend(part::place_of(&raw.key).map(|place| (place, part::print_of(&raw.docs))));
@@ -170,7 +182,7 @@ async fn read(store: &StoreHandle, ledger: Option<&Path>) -> Result<World, Audit
     let mut parts = BTreeMap::new();
     each_partition(store, |raw| {
         if let Some(place) = part::place_of(&raw.key) {
-            let part = part::look(&place, &raw.docs);
+            let part = look(&place, &raw, &away, &mut unread);
             parts.insert(place, part);
         }
     })
@@ -180,7 +192,32 @@ async fn read(store: &StoreHandle, ledger: Option<&Path>) -> Result<World, Audit
     let now_ms = clock(store).await?;
     let undrained = books.undrained.len() as u64;
     let (accounts, books) = (books.accounts, books.wrong);
-    Ok(World { parts, moving, accounts, books, pending, estates, undrained, now_ms })
+    let suspended = away.islands().collect();
+    Ok(World { parts, moving, accounts, books, pending, estates, undrained, now_ms, suspended, unread })
+}
+
+/// Looks at a partition; at what the archive has of it, if it is suspended. What is wrong with archives goes to
+/// `unread`, by island.
+fn look(place: &str, raw: &RawPartition, away: &Away, unread: &mut BTreeMap<u32, String>) -> Part {
+    let mark = part::look(place, &raw.docs);
+    let Some(record) = mark_of(&raw.docs) else { return mark };
+    match away.chunk(&raw.key, &record) {
+        Ok(archived) => {
+            let mut part = part::look(place, &archived.docs);
+            if part.held != mark.held {
+                part.wrong.push(format!("{place}: its mark and its archive differ in what it holds"));
+            }
+            part.wrong.extend(mark.wrong);
+            // That is what changes when it changes.
+            part.print = mark.print;
+            part
+        }
+        Err(why) => {
+            let island = part::chunk_of(place).map_or(0, |(island, _)| island);
+            unread.entry(island).or_insert(why);
+            mark
+        }
+    }
 }
 
 /// Reads all partitions, page by page.

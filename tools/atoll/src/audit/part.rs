@@ -9,8 +9,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::accounts::Held;
 use super::record::{
-    Back, Bag, Cell, Chunk, Covered, Decided, Estate, Ground, Holder, Items, Out, State, Structure, Tile,
-    Trade, Versioned, version_of,
+    Back, Bag, Cell, Chunk, Covered, Decided, Estate, Ground, Holder, Items, Out, State, Structure,
+    Suspended, Tile, Trade, Versioned, version_of,
 };
 
 /// A transfer that left and is not cleared.
@@ -223,6 +223,12 @@ impl Look<'_> {
                 self.part.covered.extend(record.tiles.into_iter().map(|covered| (cell, covered)));
             }
             "estate" => self.part.estate = Some(decode(value)?),
+            "suspended" => {
+                let mark: Suspended = decode(value)?;
+                if let Some((_, held)) = &mut self.part.held {
+                    mark.holds.into_iter().for_each(|(kind, count)| *held.entry(kind).or_default() += count);
+                }
+            }
             _ => {}
         }
         Some(())

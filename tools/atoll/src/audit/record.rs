@@ -249,11 +249,18 @@ pub(crate) struct Estate {
     pub(crate) behind: Vec<Chunk>,
 }
 
+/// What stands in place of a chunk that is in an archive.
+#[derive(Deserialize)]
+pub(crate) struct Suspended {
+    #[serde(default)]
+    pub(crate) holds: BTreeMap<String, i64>,
+}
+
 /// Newest version of a document that is understood, by the first word of its name.
 pub(crate) fn version_of(sort: &str) -> Option<u16> {
     match sort {
         "bag" => Some(2),
-        "ground" | "trade" | "out" | "in" | "structure" | "cell" | "estate" => Some(1),
+        "ground" | "trade" | "out" | "in" | "structure" | "cell" | "estate" | "suspended" => Some(1),
         _ => None,
     }
 }

@@ -31,6 +31,9 @@ pub(crate) struct Report {
     pub(crate) pending: u64,
     /// Those that hold items for longer than they should. Nobody runs them while no node runs.
     pub(crate) open_long: Vec<Open>,
+    /// Islands that are suspended; what their archives have is looked at as if it were in the store.
+    #[serde(default)]
+    pub(crate) suspended: Vec<u32>,
     /// Partitions that changed each time they were looked at.
     pub(crate) not_compared: u64,
     /// How often everything was read.
@@ -84,6 +87,9 @@ impl Report {
             self.players, self.chunks, self.trades, self.structures, self.estates
         )?;
         writeln!(out, "{} ledger entries, {} of them not drained yet", self.entries, self.undrained)?;
+        for island in &self.suspended {
+            writeln!(out, "island {island} is suspended, its archive is looked at")?;
+        }
         writeln!(out)?;
         let heads =
             ["item", "made", "used up", "in bags", "on ground", "in trades", "under way", "unexplained"];

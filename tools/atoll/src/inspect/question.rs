@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{PAGE_DEFAULT, PAGE_MAX, PAGES_READ_MAX};
+use crate::islands::{Archives, mark_of, suspended_islands};
 
 /// A question, as texts: from a command line or from a URL's query.
 #[derive(Clone, Default, Debug, Deserialize)]
@@ -176,6 +177,10 @@ async fn chunk(store: &StoreHandle, island: IslandId, chunk: ChunkPos) -> Result
         return Err(Unanswered::NotFound(format!("no island has a chunk {}, {}", chunk.x, chunk.y)));
     }
     let view = load(store, PartitionKey::chunk(WORLD, island, chunk)).await?;
+    if let Some(mark) = mark_of(&view.docs) {
+        let place = format!("{island}/{}/{}", chunk.x, chunk.y);
+        return Ok(json!({ "chunk": place, "state": "suspended", "holds": mark.holds }));
+    }
     let mut sorts = sorted(&view);
     let mut one =
         |sort: &str| sorts.remove(sort).and_then(|mut docs| docs.pop()).map_or(Value::Null, |(_, doc)| doc);
@@ -218,6 +223,11 @@ async fn chunk(store: &StoreHandle, island: IslandId, chunk: ChunkPos) -> Result
 
 /// The chunks of an island that have something in them.
 async fn islands_chunks(store: &StoreHandle, island: IslandId, asked: &Asked) -> Result<Value, Unanswered> {
+    let suspended = suspended_islands(store).await?;
+    if let Some(away) = suspended.iter().find(|away| away.island == island) {
+        let archive = Archives::default().path(away).display().to_string();
+        return Ok(json!({ "island": island.0, "state": "suspended", "archive": archive }));
+    }
     let first: usize = match &asked.after {
         None => 0,
         Some(text) => {

@@ -17,5 +17,6 @@ mod process;
 #[path = "../faults/redis_server.rs"]
 mod redis_server;
 mod settlers;
+mod suspended;
 mod tool;
 mod world;

@@ -96,6 +96,11 @@ impl Settlers {
         bags.collect()
     }
 
+    /// The island that each is on.
+    pub(crate) fn islands(&self) -> Vec<u32> {
+        self.all.iter().filter_map(|settler| Some(settler.client.welcome()?.island)).collect()
+    }
+
     /// Waits until nothing that they see is under way.
     pub(crate) fn rest(&mut self) {
         self.drive(PATIENCE, false, |all| {

@@ -1,7 +1,7 @@
 //! What the store's answer means for an act: done, decided anew, refused, or still unknown. Part of the executor.
 
 use super::{ActKey, OpenAct, Stage, Turn, Underway, Verdict, Why};
-use crate::executor::commit::ActResult;
+use crate::executor::commit::{ActResult, is_suspended};
 use crate::executor::limits::TRIES_MAX;
 use crate::executor::{Executor, Key, Port, number_of};
 use crate::rules::documents::Doc;
@@ -78,6 +78,10 @@ impl Executor {
         port: &mut dyn Port,
     ) -> Turn {
         let host = |code: RejectCode| Turn::End(Verdict::Refused(Why::Host(code)));
+        if is_suspended(&refusal) {
+            self.is_old(act.home());
+            return act.suspended();
+        }
         if let Some(named) = underway.result.settles.filter(|_| underway.proves) {
             self.is_old(act.home());
             return self.look_at_estate(act, named, port);

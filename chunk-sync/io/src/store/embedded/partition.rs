@@ -93,6 +93,22 @@ impl<'p, 't> Partition<'p, 't> {
         self.wrote
     }
 
+    /// Removes everything that it has, its log too; what follows writes it anew.
+    pub(super) fn clear(&mut self) -> Result<(), Failure> {
+        self.wrote = true;
+        let (first, end) =
+            (rows::key(&self.prefix, rows::KIND_HEAD, ""), rows::key(&self.prefix, rows::KIND_END, ""));
+        self.tables.rows.retain_in(first.as_slice()..end.as_slice(), |_, _| false)?;
+        let (first, last) = (rows::numbered_key(&self.prefix, 0), rows::numbered_key(&self.prefix, u64::MAX));
+        self.tables.log.retain_in(first.as_slice()..=last.as_slice(), |_, _| false)?;
+        self.tables.actors.retain_in(first.as_slice()..=last.as_slice(), |_, _| false)?;
+        self.tables.actors.remove(self.prefix.as_slice())?;
+        // Who is remembered from now on may have been seen earlier than those before.
+        self.tables.idlest.seen_ms.remove(&self.prefix);
+        (self.head.rows, self.head.log_first) = (0, self.head.log_next);
+        Ok(())
+    }
+
     fn count_actors(&mut self, actors: u32) -> Result<(), Failure> {
         self.wrote = true;
         let counted = rows::seal_count(&self.prefix, actors);

@@ -1,11 +1,12 @@
-//! Whole partitions of the file: read one after the other for export, and written where they are absent for import.
+//! Whole partitions of the file: read one after the other for export, and written where they are absent for import,
+//! or over what is there for an archive.
 //! What it takes of a batch's transaction is the store's thread's; what it reads is what was on disk last.
 
 use std::collections::BTreeMap;
 
 use chunk_sync::store::{
     ActorMemory, IndexEntry, Name, PARTITIONS_PAGE_BYTES, PartitionCursor, PartitionKey, PartitionState,
-    PartitionsPage, RawPartition, RestoreError, Shard,
+    PartitionsPage, RawPartition, RestoreError, Shard, Token,
 };
 use redb::ReadableTable;
 
@@ -19,6 +20,8 @@ pub(in crate::store) enum Change {
     TrimLedger { shard: Shard, up_to: u64 },
     /// Writes a partition that is absent.
     Partition(RawPartition),
+    /// Writes a partition over the one whose newest token is this.
+    Replace(RawPartition, Token),
     /// Writes entries of an index.
     Index { index: Name, entries: Vec<IndexEntry> },
 }
@@ -31,6 +34,7 @@ pub(super) fn change(
     match change {
         Change::TrimLedger { shard, up_to } => Ok(Ok(super::ledger::trim(tables, *shard, *up_to)?)),
         Change::Partition(raw) => restore(tables, raw),
+        Change::Replace(raw, over) => replace(tables, raw, *over),
         Change::Index { index, entries } => {
             // Entries lie in the shard that they came from, whichever partition wrote them.
             for entry in entries {
@@ -46,6 +50,29 @@ fn restore(tables: &mut Tables<'_>, raw: &RawPartition) -> Result<Result<bool, R
     if !partition.is_absent() {
         return Ok(Err(RestoreError::Present { key: raw.key.clone() }));
     }
+    fill(&mut partition, raw)?;
+    Ok(Ok(true))
+}
+
+fn replace(
+    tables: &mut Tables<'_>,
+    raw: &RawPartition,
+    over: Token,
+) -> Result<Result<bool, RestoreError>, Failure> {
+    let mut partition = Partition::open(tables, &raw.key)?;
+    let newest = partition.recent()?.newest();
+    if newest == raw.token() {
+        return Ok(Ok(false));
+    }
+    if newest != over {
+        return Ok(Err(RestoreError::Changed { key: raw.key.clone(), newest }));
+    }
+    partition.clear()?;
+    fill(&mut partition, raw)?;
+    Ok(Ok(true))
+}
+
+fn fill(partition: &mut Partition<'_, '_>, raw: &RawPartition) -> Result<(), Failure> {
     for (name, document) in &raw.docs {
         partition.put_doc(name, document.cas, &document.value)?;
     }
@@ -58,8 +85,7 @@ fn restore(tables: &mut Tables<'_>, raw: &RawPartition) -> Result<Result<bool, R
     for (actor, memory) in &raw.actors {
         partition.put_actor(*actor, memory.clone())?;
     }
-    partition.put_recent(raw.recent.clone())?;
-    Ok(Ok(true))
+    partition.put_recent(raw.recent.clone())
 }
 
 /// Reads whole partitions after a place, until there are `partitions_max` or they are large.

@@ -320,20 +320,36 @@ local function in_parts(command, key, args, first, pairs)
   end
 end
 
+local function fill(keys, args, at)
+  local rows, actors, first = tonumber(args[at]), tonumber(args[at + 1]), at + 2
+  in_parts('HSET', keys[1], args, first, rows)
+  in_parts('HSET', keys[2], args, first + 2 * rows, actors)
+  in_parts('ZADD', keys[3], args, first + 2 * rows + 2 * actors, actors)
+end
+
 -- Writes a whole partition where none is. KEYS as `whole`. ARGV: how many rows, how many actors, then the rows as name
 -- and value, the actors as number and memory, and again as when they were seen and number.
 local function restore(keys, args)
   if redis.call('EXISTS', keys[1]) == 1 then return 'present' end
-  local rows, actors, first = tonumber(args[1]), tonumber(args[2]), 3
   redis.call('DEL', keys[2], keys[3])
-  in_parts('HSET', keys[1], args, first, rows)
-  in_parts('HSET', keys[2], args, first + 2 * rows, actors)
-  in_parts('ZADD', keys[3], args, first + 2 * rows + 2 * actors, actors)
+  fill(keys, args, 1)
+  return 'done'
+end
+
+-- Writes a whole partition over the one that has this newest token; else tells which it has. KEYS as `whole`, then the
+-- log. ARGV: that token, the new one, by which it is seen to be done already, then as `restore`.
+local function replace(keys, args)
+  local newest = sub(redis.call('HGET', keys[1], 't') or NONE, 1, 16)
+  if newest == args[2] then return 'done' end
+  if newest ~= args[1] then return newest end
+  redis.call('UNLINK', keys[1], keys[2], keys[3], keys[4])
+  fill(keys, args, 3)
   return 'done'
 end
 
 redis.register_function('@LIBRARY@_commit', commit)
 redis.register_function('@LIBRARY@_restore', restore)
+redis.register_function('@LIBRARY@_replace', replace)
 redis.register_function { function_name = '@LIBRARY@_whole', callback = whole, flags = { 'no-writes' } }
 redis.register_function { function_name = '@LIBRARY@_page', callback = page, flags = { 'no-writes' } }
 redis.register_function { function_name = '@LIBRARY@_tail', callback = tail, flags = { 'no-writes' } }

@@ -91,14 +91,14 @@ fn split_tag(name: &[u8]) -> Option<(Shard, &[u8])> {
 }
 
 fn whole_keys(command: &mut Cmd, partition: &PartitionKey) {
-    command.arg(3).arg(partition_key(partition));
+    command.arg(partition_key(partition));
     command.arg(beside_key("actors", partition)).arg(beside_key("seen", partition));
 }
 
 /// The command that reads a partition with all that it remembers.
 pub(super) fn whole_command(partition: &PartitionKey) -> Cmd {
     let mut command = redis::cmd("FCALL_RO");
-    command.arg(format!("{LIBRARY}_whole"));
+    command.arg(format!("{LIBRARY}_whole")).arg(3);
     whole_keys(&mut command, partition);
     command
 }
@@ -175,8 +175,29 @@ fn pack_actor(memory: &ActorMemory) -> Vec<u8> {
 /// The command that writes a partition where none is; its reply is `done` or `present`.
 pub(super) fn restore_command(raw: &RawPartition) -> Cmd {
     let mut command = redis::cmd("FCALL");
-    command.arg(format!("{LIBRARY}_restore"));
+    command.arg(format!("{LIBRARY}_restore")).arg(3);
     whole_keys(&mut command, &raw.key);
+    whole_arguments(&mut command, raw);
+    command
+}
+
+/// The command that writes a partition over the one whose newest token is `over`; its reply is `done`, or the newest
+/// token that is there.
+pub(super) fn replace_command(raw: &RawPartition, over: Token) -> Cmd {
+    let mut command = redis::cmd("FCALL");
+    command.arg(format!("{LIBRARY}_replace")).arg(4);
+    whole_keys(&mut command, &raw.key);
+    command.arg(beside_key("log", &raw.key)).arg(hex(over.0)).arg(hex(raw.token().0));
+    whole_arguments(&mut command, raw);
+    command
+}
+
+/// Reads the token in a reply to [`replace_command`].
+pub(super) fn read_newest(reply: &str) -> Option<Token> {
+    unhex(reply.as_bytes()).map(Token)
+}
+
+fn whole_arguments(command: &mut Cmd, raw: &RawPartition) {
     command.arg(1 + raw.docs.len() + raw.epochs.len() + raw.leases.len()).arg(raw.actors.len());
     let recent: String = raw.recent.newest_first().iter().map(|token| hex(token.0)).collect();
     command.arg("t").arg(recent);
@@ -195,7 +216,6 @@ pub(super) fn restore_command(raw: &RawPartition) -> Cmd {
     for (actor, memory) in &raw.actors {
         command.arg(memory.seen_ms).arg(hex(*actor));
     }
-    command
 }
 
 /// The commands that write entries of an index, which are all of one shard.

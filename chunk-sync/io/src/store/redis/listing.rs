@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use chunk_sync::store::{
     INDEX_NAMES_MAX, IndexEntry, Name, PARTITIONS_PAGE_BYTES, PartitionCursor, PartitionsPage, RawPartition,
-    RestoreError, SHARD_COUNT, Shard, StoreFault,
+    RestoreError, SHARD_COUNT, Shard, StoreFault, Token,
 };
 use redis::Value;
 use redis::aio::MultiplexedConnection;
@@ -126,6 +126,24 @@ impl RedisStore {
             "done" => self.settle(&link, shard).await.map_err(|_| StoreFault::TimedOut.into()),
             "present" => Err(RestoreError::Present { key: raw.key.clone() }),
             _ => Err(unreadable().into()),
+        }
+    }
+
+    /// Writes a partition over the one whose newest token is `over`, and waits until it is safe.
+    pub(in crate::store) async fn replace_partition(
+        &self,
+        raw: &RawPartition,
+        over: Token,
+    ) -> Result<(), RestoreError> {
+        let shard = raw.key.shard();
+        let mut link = self.link(shard)?;
+        let said = carry::replace_command(raw, over).query_async::<String>(&mut link.reads).await;
+        match said.map_err(|error| self.ops_error(&link, shard, &error, true))?.as_str() {
+            "done" => self.settle(&link, shard).await.map_err(|_| StoreFault::TimedOut.into()),
+            other => match carry::read_newest(other) {
+                Some(newest) => Err(RestoreError::Changed { key: raw.key.clone(), newest }),
+                None => Err(unreadable().into()),
+            },
         }
     }
 
