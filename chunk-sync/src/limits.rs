@@ -74,6 +74,9 @@ pub const ACTS_OPEN_MAX: usize = 8;
 pub const DOCS_FRAME_BYTES_MAX: usize = 256 * 1024;
 /// How long an act may wait for the store before it is refused, or its client hears that nobody knows yet.
 pub const ACT_WAIT_MS: u64 = 10_000;
+/// How long after it was first asked for a client may resend an act, by the world's clock; then it is over. A node goes on
+/// with what was resent for as long again at most. So nobody asks for an act that its home may have forgotten.
+pub const ACT_RESENT_MS_MAX: u64 = 10 * 60 * 1000;
 /// Sessions that a node lets in per tick.
 pub const ADMISSIONS_PER_TICK_MAX: usize = 50;
 /// Bytes of snapshots that a node starts to send per tick to joining or skipped clients.
@@ -178,6 +181,11 @@ const _: () = {
     assert!(DOCS_FRAME_BYTES_MAX + crate::store::DOCUMENT_MAX_BYTES < SERVER_FRAME_BYTES_MAX);
     assert!(ACTS_OPEN_MAX <= crate::store::ACTS_PER_ACTOR_MAX, "every open act can be remembered");
     assert!(ACT_WAIT_MS < NODE_LEASE_MS);
+    assert!(
+        2 * ACT_RESENT_MS_MAX + ACT_WAIT_MS + STORE_FAILOVER_MS_MAX < crate::store::ACTOR_IDLE_MS,
+        "what may still be resent, or is being done for who resent it, is remembered"
+    );
+    assert!(ACT_RESENT_MS_MAX > RESUME_GRACE_MS, "who resumes may resend");
     assert!(MINIMUM_POPULATION < DESIGN_POPULATION && DESIGN_POPULATION <= CAP_POPULATION);
     assert!(CLAIM_LINGER_MS >= 30_000);
     assert!(

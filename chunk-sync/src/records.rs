@@ -7,6 +7,7 @@ use crate::ticket::TicketKey;
 use crate::time::Tick;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
+use thiserror::Error;
 
 /// The world that this build mints in; worlds are told apart once they meet.
 pub const WORLD: WorldId = WorldId(1);
@@ -30,6 +31,10 @@ pub const DOC_PLACE: &str = "place";
 pub const DOC_PLACEMENT: &str = "placement";
 /// Schema of the `PlaceRecord`s that this build writes.
 pub const PLACE_SCHEMA: u16 = 1;
+/// Schema of the `PlacementRecord`s that this build writes.
+pub const PLACEMENT_SCHEMA: u16 = 1;
+/// Schema of the `SessionRecord`s that this build writes; the first ones did not say theirs, and read as 0.
+pub const SESSION_SCHEMA: u16 = 1;
 /// Epoch of a player's session.
 pub const EPOCH_SESSION: &str = "session";
 /// Number of the last ticket that was used, as an epoch of the player's partition.
@@ -190,12 +195,18 @@ pub struct SuspendedRecord {
 /// Who holds a player's session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionRecord {
+    /// Schema.
+    #[serde(default)]
+    pub v: u16,
     /// The holder.
     pub source: Source,
     /// Epoch of the session.
     pub epoch: Epoch,
     /// Where.
     pub island: IslandId,
+    /// Of a guest: the home, which no visit moves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<IslandId>,
 }
 
 /// Where a player was last inside.
@@ -215,7 +226,8 @@ pub struct PlaceRecord {
     pub tick: Tick,
 }
 
-/// Where a journey took a player; no position saved before its tick counts.
+/// Where a journey took a player: the home from then on, until the next one. A saved place counts only if it is on this
+/// island and newer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlacementRecord {
     /// Schema.
@@ -231,30 +243,46 @@ pub struct PlacementRecord {
     pub epoch: Epoch,
 }
 
-/// What a player's partition says of where the player is.
+/// What a player's partition says of where the player is at home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whereabouts {
     /// At a place that was saved.
     Saved(PlaceRecord),
-    /// Where a journey led, and nothing was saved since.
+    /// Where a journey led, and nothing was saved there since.
     Placed(PlacementRecord),
     /// Somewhere on this island: a session began there, and its place was never saved.
     Entered(IslandId),
 }
 
+/// A document is damaged, or a newer build wrote it: where its player is, this build can't say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("document {doc} is damaged or of a newer build")]
+pub struct Unread {
+    /// The document.
+    pub doc: &'static str,
+}
+
 impl Whereabouts {
-    /// Reads them; `None` of a player who was never in the world.
-    pub fn read(player: &PartitionView) -> Option<Self> {
-        let place = player.doc(DOC_PLACE).and_then(|doc| decode::<PlaceRecord>(doc));
-        let placed = player.doc(DOC_PLACEMENT).and_then(|doc| decode::<PlacementRecord>(doc));
-        if let Some(placed) = placed.filter(|placed| place.is_none_or(|place| placed.tick > place.tick)) {
-            return Some(Self::Placed(placed));
-        }
-        let session = || player.doc(DOC_SESSION).and_then(|doc| decode::<SessionRecord>(doc));
-        place.map(Self::Saved).or_else(|| session().map(|session| Self::Entered(session.island)))
+    /// Reads them; `None` of a player who was never in the world. Only a journey moves a player to another island: what
+    /// the session before it saved, however late, counts no more.
+    ///
+    /// # Errors
+    /// When one of the documents can't be read; it is never taken for missing.
+    pub fn read(player: &PartitionView) -> Result<Option<Self>, Unread> {
+        let place: Option<PlaceRecord> = read(player, DOC_PLACE, PLACE_SCHEMA)?;
+        let placed: Option<PlacementRecord> = read(player, DOC_PLACEMENT, PLACEMENT_SCHEMA)?;
+        let session: Option<SessionRecord> = read(player, DOC_SESSION, SESSION_SCHEMA)?;
+        Ok(match (placed, place) {
+            (Some(placed), Some(place)) if place.island == placed.island && place.tick > placed.tick => {
+                Some(Self::Saved(place))
+            }
+            (Some(placed), _) => Some(Self::Placed(placed)),
+            (None, Some(place)) => Some(Self::Saved(place)),
+            (None, None) => session.map(|session| Self::Entered(session.home.unwrap_or(session.island))),
+        })
     }
 
-    /// The island.
+    /// The island: the player's home.
     pub fn island(self) -> IslandId {
         match self {
             Self::Saved(place) => place.island,
@@ -262,6 +290,24 @@ impl Whereabouts {
             Self::Entered(island) => island,
         }
     }
+}
+
+/// The part of a document that every version has.
+#[derive(Deserialize)]
+struct Versioned {
+    #[serde(default)]
+    v: u16,
+}
+
+/// A document of a player, if it is there.
+fn read<T: DeserializeOwned>(
+    player: &PartitionView,
+    doc: &'static str,
+    newest: u16,
+) -> Result<Option<T>, Unread> {
+    let Some(bytes) = player.doc(doc) else { return Ok(None) };
+    let known = decode::<Versioned>(bytes).is_some_and(|found| found.v <= newest);
+    decode(bytes).filter(|_| known).map(Some).ok_or(Unread { doc })
 }
 
 /// Who has a name.
@@ -286,4 +332,79 @@ pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
 /// The document in these bytes, if it is one.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     rmp_serde::from_slice(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Cas, Document};
+
+    const ONE: IslandId = IslandId(1);
+    const TWO: IslandId = IslandId(2);
+
+    fn view(docs: &[(&str, Vec<u8>)]) -> PartitionView {
+        let doc = |value: &Vec<u8>| Document { cas: Cas(1), value: value.clone().into() };
+        let docs = docs.iter().map(|(name, value)| ((*name).into(), doc(value))).collect();
+        PartitionView { docs, ..PartitionView::default() }
+    }
+
+    fn saved(v: u16, island: IslandId, tick: u64) -> (&'static str, Vec<u8>) {
+        (DOC_PLACE, encode(&PlaceRecord { v, island, x: 1, y: 2, heading: 0, tick: Tick(tick) }))
+    }
+
+    fn placed(v: u16, island: IslandId, tick: u64) -> (&'static str, Vec<u8>) {
+        (
+            DOC_PLACEMENT,
+            encode(&PlacementRecord { v, island, place: None, tick: Tick(tick), epoch: Epoch(1) }),
+        )
+    }
+
+    fn session(v: u16, island: IslandId, home: Option<IslandId>) -> (&'static str, Vec<u8>) {
+        (DOC_SESSION, encode(&SessionRecord { v, source: Source(9), epoch: Epoch(1), island, home }))
+    }
+
+    fn home(docs: &[(&str, Vec<u8>)]) -> Option<IslandId> {
+        Whereabouts::read(&view(docs)).expect("known versions").map(Whereabouts::island)
+    }
+
+    #[test]
+    fn only_a_journey_leads_to_another_island() {
+        for late in [10, 11, 12, 9_999] {
+            assert_eq!(home(&[saved(1, ONE, late), placed(1, TWO, 11)]), Some(TWO), "saved at {late}");
+        }
+        let there = [saved(1, TWO, 12), placed(1, TWO, 11), session(1, TWO, None)];
+        assert!(matches!(Whereabouts::read(&view(&there)), Ok(Some(Whereabouts::Saved(_)))));
+        // Saved there on an earlier visit: the journey led to the landing.
+        let again = [saved(1, TWO, 10), placed(1, TWO, 11)];
+        assert!(matches!(Whereabouts::read(&view(&again)), Ok(Some(Whereabouts::Placed(_)))));
+    }
+
+    #[test]
+    fn a_visit_moves_no_home() {
+        assert_eq!(home(&[session(1, TWO, Some(ONE))]), Some(ONE));
+        assert_eq!(home(&[saved(1, ONE, 5), session(1, TWO, Some(ONE))]), Some(ONE));
+        assert_eq!(home(&[session(1, TWO, None)]), Some(TWO));
+        assert_eq!(home(&[]), None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_missing() {
+        let newer = [saved(99, ONE, 5), placed(99, ONE, 5), session(99, ONE, None)];
+        for (doc, bytes) in newer {
+            assert_eq!(Whereabouts::read(&view(&[(doc, bytes)])), Err(Unread { doc }));
+            assert_eq!(Whereabouts::read(&view(&[(doc, vec![0xc1])])), Err(Unread { doc }));
+        }
+    }
+
+    #[test]
+    fn the_sessions_of_before_they_had_a_version_are_read() {
+        #[derive(Serialize)]
+        struct First {
+            source: Source,
+            epoch: Epoch,
+            island: IslandId,
+        }
+        let first = encode(&First { source: Source(9), epoch: Epoch(1), island: TWO });
+        assert_eq!(home(&[(DOC_SESSION, first)]), Some(TWO));
+    }
 }

@@ -8,7 +8,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use thiserror::Error;
 
+/// The format of an admission; its first byte.
 const FORMAT: u8 = 1;
+/// The same bytes, of a guest: a node that knows no guests must not take it for anything else.
+const FORMAT_GUEST: u8 = 2;
 const SIGNATURE_BYTES: usize = 32;
 const FIXED_BYTES: usize = 2 + 8 + 4 + 8 + 8 + 1;
 /// Most bytes of a ticket.
@@ -44,6 +47,8 @@ pub struct Ticket {
     pub nodes: Vec<NodeId>,
     /// The player's name, to be shown.
     pub name: String,
+    /// The player's home is another island and has no room: this is a visit, and moves no home.
+    pub guest: bool,
 }
 
 /// Why a ticket is refused.
@@ -63,7 +68,7 @@ pub enum TicketError {
 impl Ticket {
     /// The signed bytes. At most `TICKET_NODES_MAX` nodes are listed.
     pub fn sign(&self, key: &TicketKey) -> Vec<u8> {
-        let mut out = vec![FORMAT, key.id];
+        let mut out = vec![if self.guest { FORMAT_GUEST } else { FORMAT }, key.id];
         out.extend_from_slice(&self.player.0.to_be_bytes());
         out.extend_from_slice(&self.island.0.to_be_bytes());
         out.extend_from_slice(&self.number.to_be_bytes());
@@ -85,14 +90,15 @@ impl Ticket {
     pub fn check(bytes: &[u8], keys: &[TicketKey], now_ms: u64, node: NodeId) -> Result<Ticket, TicketError> {
         if bytes.len() > TICKET_BYTES_MAX
             || bytes.len() < FIXED_BYTES + 1 + SIGNATURE_BYTES
-            || bytes[0] != FORMAT
+            || !matches!(bytes[0], FORMAT | FORMAT_GUEST)
         {
             return Err(TicketError::Forged);
         }
         let (said, signature) = bytes.split_at(bytes.len() - SIGNATURE_BYTES);
         let key = keys.iter().find(|key| key.id == bytes[1]).ok_or(TicketError::Forged)?;
         signer(key).chain_update(said).verify_slice(signature).map_err(|_| TicketError::Forged)?;
-        let ticket = Self::parse(&said[2..]).ok_or(TicketError::Forged)?;
+        let guest = said[0] == FORMAT_GUEST;
+        let ticket = Self::parse(&said[2..], guest).ok_or(TicketError::Forged)?;
         if now_ms > ticket.expires_ms {
             return Err(TicketError::Expired);
         }
@@ -102,7 +108,7 @@ impl Ticket {
         Ok(ticket)
     }
 
-    fn parse(bytes: &[u8]) -> Option<Ticket> {
+    fn parse(bytes: &[u8], guest: bool) -> Option<Ticket> {
         let (player, rest) = bytes.split_first_chunk::<8>()?;
         let (island, rest) = rest.split_first_chunk::<4>()?;
         let (number, rest) = rest.split_first_chunk::<8>()?;
@@ -122,6 +128,7 @@ impl Ticket {
             expires_ms: u64::from_be_bytes(*expires),
             nodes: nodes.as_chunks::<4>().0.iter().map(|n| NodeId(u32::from_be_bytes(*n))).collect(),
             name: name.to_owned(),
+            guest,
         })
     }
 }
@@ -142,6 +149,7 @@ mod tests {
             expires_ms: 5_000,
             nodes: vec![NodeId(1), NodeId(2)],
             name: "Mara".to_owned(),
+            guest: false,
         }
     }
 
@@ -153,6 +161,16 @@ mod tests {
     fn a_ticket_comes_back_as_it_was_signed() {
         let bytes = ticket().sign(&key(1));
         assert_eq!(Ticket::check(&bytes, &[key(2), key(1)], 5_000, NodeId(2)), Ok(ticket()));
+    }
+
+    #[test]
+    fn a_guest_is_told_from_who_lives_there() {
+        let guest = Ticket { guest: true, ..ticket() };
+        let mut bytes = guest.sign(&key(1));
+        assert_eq!(Ticket::check(&bytes, &[key(1)], 0, NodeId(1)), Ok(guest));
+        // The form is signed with the rest: nobody makes a home of a visit.
+        bytes[0] = ticket().sign(&key(1))[0];
+        assert_eq!(Ticket::check(&bytes, &[key(1)], 0, NodeId(1)), Err(TicketError::Forged));
     }
 
     #[test]

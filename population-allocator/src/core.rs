@@ -36,12 +36,13 @@ use chunk_sync::records::{AllocatorRecord, PlanRecord};
 use chunk_sync::store::{StoreAnswer, StoreFault, StoreOp};
 use chunk_sync::wire::{Hello, RejectCode, is_name};
 use demand::Arrivals;
-use homes::{Homes, Untold};
+use homes::{Homes, Located};
 use ledger::{Ledger, Report};
 use members::{Lost, Members};
 use names::{Found, Names, Settled};
 use plan_book::PlanBook;
 use requests::{Asked, Requests};
+use seating::applicant;
 use std::collections::{BTreeMap, VecDeque};
 
 /// The allocator, pure.
@@ -202,11 +203,13 @@ impl AllocatorCore {
                 self.handle_name(settled, now_ms);
             }
             Asked::Whereabouts(player) => {
-                let (waiting, home) = self.homes.handle_read(player, answer);
+                let located =
+                    self.homes.handle_read(player, answer, &mut self.requests, &mut self.counters, now_ms);
+                let Some(Located { waiting, home }) = located else { return };
                 for request in self.joins.still(waiting) {
                     match home {
                         Ok(home) => self.found(request, Entrant { player, home }, now_ms),
-                        Err(Untold) => self.refuse(request, RejectCode::StoreAway),
+                        Err(code) => self.refuse(request, code),
                     }
                 }
             }
@@ -245,12 +248,14 @@ impl AllocatorCore {
         }
     }
 
-    /// It is known who joins, and where that player was last: a seat at once, if there is one.
+    /// It is known who joins, and where that player is at home: a seat at once, if there is one.
     fn found(&mut self, request: RequestNo, entrant: Entrant, now_ms: u64) {
         let Some(join) = self.joins.get_mut(request) else { return };
         join.entrant = Some(entrant);
-        // Who comes home needs no new land.
-        if entrant.home.is_none() && self.ledger.seat(entrant.player).is_none() {
+        let newcomer = entrant.home.is_none() && self.ledger.seat(entrant.player).is_none();
+        let applicant = applicant(self.joins.get(request));
+        // Who comes home needs no new land, as long as there is room.
+        if newcomer || applicant.is_some_and(|applicant| self.roams(applicant)) {
             self.arrivals.note(now_ms);
         }
         if self.seat(request, now_ms) == Some(RejectCode::Full) {
@@ -295,16 +300,15 @@ impl AllocatorCore {
         let Some(parent) = self.book.plan() else { return };
         let nodes = self.members.expected(now_ms);
         let population: Vec<u32> = parent.islands.iter().map(|island| self.taken(island.island)).collect();
-        let homeless = |who: Entrant| who.home.is_none() && self.ledger.seat(who.player).is_none();
-        let waiting =
-            self.joins.iter().filter(|(_, join)| join.wish.is_none() && join.entrant.is_some_and(homeless));
+        let applicants = self.joins.iter().filter_map(|(_, join)| applicant(Some(join)));
+        let homeless = applicants.filter(|applicant| self.roams(*applicant));
         let decision = planner::decide(
             parent,
             &planner::Situation {
                 policy: &self.config.policy,
                 nodes: &nodes,
                 population: &population,
-                waiting: waiting.count() as u64,
+                waiting: homeless.count() as u64,
                 arrivals: self.arrivals.counted(),
                 expected: self.arrivals.expected(),
             },

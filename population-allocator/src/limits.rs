@@ -13,8 +13,9 @@ pub const PENDING_JOINS_MAX: usize = 4_096;
 pub const JOIN_WAIT_MS: u64 = 5_000;
 /// Names whose player is remembered, so that a rejoin costs no read.
 pub const NAMES_REMEMBERED_MAX: usize = 100_000;
-/// How often one name's question is put to the store again before those who wait for it are refused.
-pub const NAME_TRIES_MAX: u32 = 3;
+/// How often the question for a name, or for where a player is at home, is put to the store before those who wait for it
+/// are refused.
+pub const JOIN_TRIES_MAX: u32 = 3;
 /// Islands for which one player may hold unused tickets at once; the next wish is refused with `busy`.
 pub const HOLDS_PER_PLAYER_MAX: usize = 2;
 

@@ -126,6 +126,8 @@ pub struct ExecutorCounters {
     pub forgotten: u64,
     /// Commits of others that were missed at first.
     pub gaps: u64,
+    /// Times that another server answered for the store, and everything known was read anew.
+    pub doubts: u64,
     /// Documents that can't be read, and steps that no rule allows: something is damaged.
     pub faults: u64,
 }
@@ -254,6 +256,7 @@ impl Executor {
 
     /// What is known may be wrong (another server answers for the store now): everything is read anew.
     pub fn doubt(&mut self, port: &mut dyn Port) {
+        self.counters.doubts += 1;
         self.carries.values_mut().for_each(Carry::doubt);
         self.acts.values_mut().for_each(OpenAct::doubt);
         self.runnable.extend(self.carries.keys().copied().map(Key::Carry));

@@ -52,6 +52,8 @@ pub struct Client {
     seat: Option<(Seat, usize)>,
     welcome: Option<Box<Welcome>>,
     attempts: u32,
+    /// A node's door sent it back to the allocator since it was last inside.
+    detoured: bool,
     framer: Framer,
     outputs: VecDeque<ClientOutput>,
     place: Place,
@@ -85,6 +87,7 @@ impl Client {
             seat: None,
             welcome: None,
             attempts: 0,
+            detoured: false,
             framer: Framer::new(SERVER_FRAME_BYTES_MAX),
             outputs: VecDeque::new(),
             place: Place::default(),
@@ -274,7 +277,7 @@ impl Client {
     pub fn act(&mut self, action: Vec<u8>, now_ms: u64) -> Result<ActNumber, ActError> {
         let welcome = self.welcome.as_deref().filter(|_| self.state == State::Inside);
         let island = welcome.ok_or(ActError::NotInside)?.island;
-        let act = self.acts.ask(action, island)?;
+        let act = self.acts.ask(action, island, self.tick)?;
         self.sent_ms = now_ms;
         self.push(ClientOutput::Send(act.frame()));
         Ok(act.id)
@@ -364,6 +367,7 @@ impl Client {
         (self.sequence, self.acknowledged, self.tick) = (0, 0, welcome.tick as u32);
         self.keep_alive_ms = u64::from(welcome.keep_alive_ms).max(KEEP_ALIVE_MS_MIN);
         (self.state, self.attempts, self.sent_ms) = (State::Inside, 0, now_ms);
+        self.detoured = false;
         let welcome = Box::new(welcome);
         self.welcome = Some(welcome.clone());
         self.event(ClientEvent::Entered(welcome.clone()));
@@ -407,6 +411,11 @@ impl Client {
         match (phase, known.map_or(Cure::None, cure)) {
             // Nothing was lost: the way goes on, to the island that the caller has set.
             (Phase::Inside, _) if known == Some(RejectCode::Travelled) => self.start_over(now_ms),
+            // The ticket was given before the journey ended: the next one leads there. Once; then it is no hurry.
+            (Phase::Node, _) if known == Some(RejectCode::Travelled) && !self.detoured => {
+                self.detoured = true;
+                self.start_over(now_ms);
+            }
             (Phase::Inside, Cure::None) | (_, Cure::None) => self.end(EndReason::Rejected(code)),
             (Phase::Inside, _) => self.lost(EndReason::Rejected(code), now_ms),
             (Phase::Node, Cure::Elsewhere) => self.try_next(now_ms),

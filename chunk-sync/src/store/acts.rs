@@ -14,7 +14,8 @@ use super::outcome::Refusal;
 ///
 /// Memory ends some day ([`ACTOR_IDLE_MS`](super::ACTOR_IDLE_MS) after the actor's last act here): a commit that
 /// may be sent again for long also carries a `not_after` within that time, so that a repeat which nobody remembers
-/// any more comes too late instead of happening twice.
+/// any more comes too late instead of happening twice. Who makes new commits for the same act stops asking within
+/// that time ([`ACT_RESENT_MS_MAX`](crate::limits::ACT_RESENT_MS_MAX)).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Act {
     /// Who acts.

@@ -80,13 +80,13 @@ pub struct Acted {
     pub id: ActNumber,
     /// What came of it.
     pub outcome: ActOutcome,
-    /// Of a refusal: its stable number; else 0.
+    /// Of a refusal, or of what an act waits for: its stable number; else 0.
     #[serde(default)]
     pub code: u16,
-    /// Of a refusal: its stable label, as in metrics.
+    /// Of the same: its stable label, as in metrics.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// Of a refusal: a sentence for the player.
+    /// Of the same: a sentence for the player.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub text: String,
 }

@@ -176,12 +176,14 @@ reject_codes! {
     NodeLost = 132, "node_lost", "This server lost touch with the world. Please reconnect.";
     /// The node can take nobody more right now.
     Busy = 133, "busy", "This server is busy. Please try again in a moment.";
-    /// The player set out for another island; come back through the allocator.
-    Travelled = 134, "travelled", "You set out for another island.";
+    /// The player set out for another island, or has since the ticket was given; come back through the allocator.
+    Travelled = 134, "travelled", "Your way leads to another island.";
     /// The store can't answer right now.
     StoreAway = 140, "store_away", "The world can't be reached right now. Please try again in a moment.";
     /// The store has no room left.
     StoreFull = 141, "store_full", "The world can't keep anything new right now. Please try again later.";
+    /// The store has yet to answer; the act waits for it.
+    StoreSlow = 142, "store_slow", "The world is slow to answer right now. This may take a moment.";
     /// An act that no rule understands.
     BadAct = 150, "bad_act", "Your game asked for something that this server doesn't know. Please update it.";
     /// More acts under way than one player may have.

@@ -26,8 +26,8 @@ fn act(number: u32, action: &[u8]) -> Sample {
     Sample::Act(Act { id, answered, island: 1, action: action.to_vec() })
 }
 
-fn acted(number: u32, outcome: ActOutcome, refusal: Option<(u16, &str, &str)>) -> Sample {
-    let (code, reason, text) = refusal.unwrap_or_default();
+fn acted(number: u32, outcome: ActOutcome, why: Option<(u16, &str, &str)>) -> Sample {
+    let (code, reason, text) = why.unwrap_or_default();
     let id = ActNumber::new(EPOCH, number);
     Sample::Acted(Acted { id, outcome, code, reason: reason.to_owned(), text: text.to_owned() })
 }
@@ -35,13 +35,15 @@ fn acted(number: u32, outcome: ActOutcome, refusal: Option<(u16, &str, &str)>) -
 pub(crate) fn act_messages() -> Vec<(&'static str, Sample)> {
     let away = RejectCode::StoreAway;
     let refusal = (away as u16, away.label(), away.text());
+    let slow = RejectCode::StoreSlow;
+    let waits = (slow as u16, slow.label(), slow.text());
     let shelf = |name: &str, bytes: Option<&[u8]>| (name.to_owned(), bytes.map(ByteBuf::from));
     let own = Docs { chunk: None, whole: true, docs: [shelf("bag", Some(BAG))].into() };
     let changed = [shelf("ground/5", None), shelf("resource/37", Some(RESOURCE))].into();
     vec![
         ("act-gather", act(1, GATHER)),
         ("act-craft", act(2, CRAFT)),
-        ("acted-waiting", acted(1, ActOutcome::Waiting, None)),
+        ("acted-waiting", acted(1, ActOutcome::Waiting, Some(waits))),
         ("acted-done", acted(1, ActOutcome::Done, None)),
         ("acted-refused", acted(2, ActOutcome::Refused, Some(refusal))),
         ("acted-over", acted(2, ActOutcome::Over, None)),

@@ -99,6 +99,7 @@ fn control_messages() -> Vec<(&'static str, Sample)> {
                 expires_ms: 45_000,
                 nodes: vec![NodeId(1), NodeId(2)],
                 name: "Mara".to_owned(),
+                guest: false,
             }),
         ),
     ]

@@ -129,6 +129,7 @@ fn limits_have_the_values_of_the_code() {
         ACTION_BYTES_MAX,
         ACTS_OPEN_MAX,
         ACT_WAIT_MS,
+        ACT_RESENT_MS_MAX,
         DOCS_FRAME_BYTES_MAX,
         NAME_BYTES_MAX,
         SLOTS_PER_CHUNK_MAX,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Entrant {
     pub(super) player: PlayerId,
-    /// The island where the player was last.
+    /// The island where the player is at home.
     pub(super) home: Option<IslandId>,
 }
 

@@ -3,7 +3,7 @@
 
 use super::ports::{Counters, RequestNo};
 use super::requests::{Asked, Requests};
-use crate::limits::{NAME_TRIES_MAX, NAMES_REMEMBERED_MAX, PENDING_JOINS_MAX};
+use crate::limits::{JOIN_TRIES_MAX, NAMES_REMEMBERED_MAX, PENDING_JOINS_MAX};
 use chunk_sync::ids::PlayerId;
 use chunk_sync::records::{DOC_NAME, NameRecord, WORLD, decode, encode};
 use chunk_sync::store::{Commit, CommitOutcome, PartitionKey, StoreAnswer, StoreFault, StoreOp};
@@ -127,7 +127,7 @@ impl Names {
     fn again(&mut self, name: &str, requests: &mut Requests, now_ms: u64) -> Option<Settled> {
         let lookup = self.lookups.get_mut(name)?;
         lookup.tries += 1;
-        if lookup.tries >= NAME_TRIES_MAX {
+        if lookup.tries >= JOIN_TRIES_MAX {
             return self.settle(name, None, false);
         }
         match &lookup.commit {

@@ -25,42 +25,91 @@ pub(super) enum Obstacle {
 pub(super) struct Applicant {
     /// The player.
     pub player: PlayerId,
-    /// The island where the player was last; only a journey changes that.
+    /// The island where the player is at home; only a journey changes that.
     pub home: Option<IslandId>,
     /// The island that the player asks for: of who was never in the world.
     pub wish: Option<IslandId>,
 }
 
-/// Picks the island; `inherited` are seats that may be taken without the ledger's knowledge, `ready` says whether a
-/// node takes newcomers to an island.
-pub(super) fn island<'p>(
+/// An island with room for somebody.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Pick<'p> {
+    pub island: &'p IslandRecord,
+    /// It isn't the player's home, which has no room or isn't open.
+    pub guest: bool,
+}
+
+/// The players' seats, and those that may be taken without the ledger's knowledge.
+pub(super) struct Seats<'l, I: Fn(IslandId) -> u32> {
+    pub ledger: &'l Ledger,
+    pub inherited: I,
+}
+
+impl<I: Fn(IslandId) -> u32> Seats<'_, I> {
+    fn taken(&self, island: &IslandRecord) -> u32 {
+        self.ledger.population(island.island).saturating_add((self.inherited)(island.island))
+    }
+
+    /// Whether the island has room for this player, or has the player already.
+    fn fits(&self, island: &IslandRecord, player: PlayerId) -> bool {
+        let counted = self.ledger.seat(player).is_some_and(|seat| seat.is_on(island.island));
+        counted || self.taken(island) < island.cap
+    }
+}
+
+/// The island that is the applicant's before all others, if there is one and it has room: the home, or the wish of who
+/// has none.
+fn own<'p, I: Fn(IslandId) -> u32>(
     plan: &'p PlanRecord,
-    ledger: &Ledger,
-    inherited: impl Fn(IslandId) -> u32,
+    seats: &Seats<'_, I>,
+    applicant: Applicant,
+) -> Option<&'p IslandRecord> {
+    let wanted = applicant.home.or(applicant.wish)?;
+    let island = plan.islands.iter().find(|island| island.island == wanted)?;
+    seats.fits(island, applicant.player).then_some(island)
+}
+
+/// Whether a seat on whichever island will do: of newcomers without a wish, and of homecomers whose home has no room.
+pub(super) fn roams<I: Fn(IslandId) -> u32>(
+    plan: &PlanRecord,
+    seats: &Seats<'_, I>,
+    applicant: Applicant,
+) -> bool {
+    let wishes = applicant.home.is_none() && applicant.wish.is_some();
+    !wishes && seats.ledger.seat(applicant.player).is_none() && own(plan, seats, applicant).is_none()
+}
+
+/// Picks the island; `ready` says whether a node takes newcomers to an island.
+pub(super) fn island<'p, I: Fn(IslandId) -> u32>(
+    plan: &'p PlanRecord,
+    seats: &Seats<'_, I>,
     ready: impl Fn(&IslandRecord) -> bool,
     islands_max: u32,
     applicant: Applicant,
-) -> Result<&'p IslandRecord, Obstacle> {
-    let taken =
-        |island: &IslandRecord| ledger.population(island.island).saturating_add(inherited(island.island));
-    let seat = ledger.seat(applicant.player);
-    let counted = |island: IslandId| seat.is_some_and(|seat| seat.is_on(island));
+) -> Result<Pick<'p>, Obstacle> {
     let find = |wanted: IslandId| plan.islands.iter().find(|island| island.island == wanted);
-    let admit = |island: &'p IslandRecord| {
-        let fits = counted(island.island) || taken(island) < island.cap;
-        if fits { Ok(island) } else { Err(Obstacle::Full) }
-    };
-    // An island that is no more is nobody's home.
-    if let Some(home) = applicant.home.and_then(find) {
-        return admit(home);
+    if let Some(island) = own(plan, seats, applicant) {
+        return Ok(Pick { island, guest: false });
     }
-    if let Some(wish) = applicant.wish {
-        return admit(find(wish).ok_or(Obstacle::NoIsland)?);
+    let guest = applicant.home.is_some();
+    if let (false, Some(wish)) = (guest, applicant.wish) {
+        return Err(find(wish).map_or(Obstacle::NoIsland, |_| Obstacle::Full));
     }
     // Who has a seat comes back to it: that takes no other.
+    let seat = seats.ledger.seat(applicant.player);
     if let Some(island) = seat.and_then(|seat| seat.island()).and_then(find) {
-        return Ok(island);
+        return Ok(Pick { island, guest });
     }
+    first_fit(plan, |island| seats.taken(island), ready, islands_max).map(|island| Pick { island, guest })
+}
+
+/// The oldest island below design.
+fn first_fit(
+    plan: &PlanRecord,
+    taken: impl Fn(&IslandRecord) -> u32,
+    ready: impl Fn(&IslandRecord) -> bool,
+    islands_max: u32,
+) -> Result<&IslandRecord, Obstacle> {
     // An island that opened just now is passed over until a node has read of it; if there is no other, it is waited for.
     let below_design = || plan.islands.iter().filter(|island| taken(island) < island.design);
     if let Some(island) = below_design().find(|island| ready(island)).or_else(|| below_design().next()) {

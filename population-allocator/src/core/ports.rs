@@ -185,6 +185,8 @@ pub struct Counters {
     pub joins: u64,
     /// Joins that got a ticket.
     pub seated: u64,
+    /// Those of them to an island that isn't the player's home, which had no room.
+    pub guests: u64,
     /// Joins that were refused, by the label of the reason.
     pub rejected: BTreeMap<&'static str, u64>,
     /// Mesh messages that are none of ours or can't be read.

@@ -24,7 +24,7 @@ pub(super) enum Asked {
     NameRead(String),
     /// A new name.
     NameWrite(String),
-    /// Where a player was last.
+    /// Where a player is at home.
     Whereabouts(PlayerId),
 }
 

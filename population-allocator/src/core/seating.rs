@@ -1,10 +1,10 @@
 //! Seating: from a join whose player is known to a seat, a wait, or a refusal. The part of the core that gives
 //! tickets; everything that a ticket rests on is looked at here, in one order.
 
-use super::admission::Entrant;
+use super::admission::{Entrant, Join};
 use super::authority::Right;
 use super::ledger::Hold;
-use super::placement::{self, Applicant, Obstacle};
+use super::placement::{self, Applicant, Obstacle, Seats};
 use super::{AllocatorCore, Answer, RequestNo};
 use chunk_sync::ids::{IslandId, NodeId, PlayerId};
 use chunk_sync::limits::TICKET_MS;
@@ -18,6 +18,21 @@ enum Outcome {
     /// Later perhaps; this is said when it takes too long.
     Waits(RejectCode),
     Refused(RejectCode),
+}
+
+/// Where somebody can be seated.
+struct Place {
+    island: IslandId,
+    guest: bool,
+    /// Nodes that serve it, the best first.
+    nodes: Vec<(NodeId, String)>,
+}
+
+/// Who a join is for, once that was found out.
+pub(super) fn applicant(join: Option<&Join>) -> Option<Applicant> {
+    let Join { entrant, wish, .. } = join?;
+    let Entrant { player, home } = (*entrant)?;
+    Some(Applicant { player, home, wish: *wish })
 }
 
 impl AllocatorCore {
@@ -61,15 +76,14 @@ impl AllocatorCore {
             .joins
             .iter()
             .filter_map(|(request, join)| {
-                let Entrant { player, home } = join.entrant?;
-                let chooses = home.or(join.wish).is_none() && self.ledger.seat(player).is_none();
-                Some((request, chooses))
+                let applicant = applicant(Some(join))?;
+                Some((request, self.roams(applicant)))
             })
             .collect();
-        // What stops one newcomer without a wish stops all behind it as well.
+        // What stops one for whom any island will do stops all behind it as well.
         let mut stopped = None;
-        for (request, newcomer) in ready {
-            match (newcomer, stopped) {
+        for (request, roams) in ready {
+            match (roams, stopped) {
                 (true, Some(code)) => {
                     if let Some(join) = self.joins.get_mut(request) {
                         join.obstacle = code;
@@ -92,11 +106,10 @@ impl AllocatorCore {
     }
 
     fn try_seat(&mut self, request: RequestNo, now_ms: u64) -> Outcome {
-        let Some((Entrant { player, home }, wish)) =
-            self.joins.get(request).and_then(|join| Some((join.entrant?, join.wish)))
-        else {
+        let Some(applicant) = applicant(self.joins.get(request)) else {
             return Outcome::Waits(RejectCode::StoreAway);
         };
+        let player = applicant.player;
         if self.authority.right() == Right::Fenced {
             return Outcome::Refused(RejectCode::Closing);
         }
@@ -106,8 +119,8 @@ impl AllocatorCore {
         if !self.counted(now_ms) {
             return Outcome::Waits(RejectCode::NoNode);
         }
-        let (island, nodes) = match self.place(Applicant { player, home, wish }, now_ms) {
-            Ok(placed) => placed,
+        let Place { island, guest, nodes } = match self.place(applicant, now_ms) {
+            Ok(place) => place,
             Err(outcome) => return outcome,
         };
         if !self.ledger.may_hold(player, island) {
@@ -120,39 +133,50 @@ impl AllocatorCore {
         let Some(number) = self.authority.next_number(now_ms) else {
             return Outcome::Waits(RejectCode::StoreAway);
         };
-        match self.issue(request, player, island, number, nodes, now_ms) {
-            Some(seat) => Outcome::Seated(seat),
+        match self.issue(request, player, Place { island, guest, nodes }, number, now_ms) {
+            Some(seat) => {
+                self.counters.guests += u64::from(guest);
+                Outcome::Seated(seat)
+            }
             None => Outcome::Refused(RejectCode::StoreAway),
         }
     }
 
+    fn seats(&self) -> Seats<'_, impl Fn(IslandId) -> u32> {
+        Seats { ledger: &self.ledger, inherited: |island| self.authority.inherited(island) }
+    }
+
+    /// Whether a seat on whichever island will do.
+    pub(super) fn roams(&self, applicant: Applicant) -> bool {
+        self.book.plan().is_some_and(|plan| placement::roams(plan, &self.seats(), applicant))
+    }
+
     /// Picks island and nodes.
-    fn place(&self, applicant: Applicant, now_ms: u64) -> Result<(IslandId, Vec<(NodeId, String)>), Outcome> {
+    fn place(&self, applicant: Applicant, now_ms: u64) -> Result<Place, Outcome> {
         let Some(plan) = self.book.plan() else { return Err(Outcome::Waits(RejectCode::StoreAway)) };
-        let inherited = |island| self.authority.inherited(island);
         let ready = |island: &IslandRecord| {
             let members = island.nodes.iter().filter_map(|node| self.members.get(*node));
             members.into_iter().any(|member| member.takes(island.island, now_ms))
         };
         let islands_max = self.config.policy.islands_max;
-        let picked = placement::island(plan, &self.ledger, inherited, ready, islands_max, applicant);
-        let island = match picked {
-            Ok(island) => island,
-            // The first plan is still to be written, or the next one.
-            Err(Obstacle::OpensSoon) => return Err(Outcome::Waits(RejectCode::Full)),
-            Err(Obstacle::NoIsland) if plan.islands.is_empty() => {
-                return Err(Outcome::Waits(RejectCode::NoIsland));
-            }
-            Err(Obstacle::NoIsland) => return Err(Outcome::Refused(RejectCode::NoIsland)),
-            Err(Obstacle::Full) => return Err(Outcome::Refused(RejectCode::Full)),
-        };
+        let placement::Pick { island, guest } =
+            match placement::island(plan, &self.seats(), ready, islands_max, applicant) {
+                Ok(pick) => pick,
+                // The first plan is still to be written, or the next one.
+                Err(Obstacle::OpensSoon) => return Err(Outcome::Waits(RejectCode::Full)),
+                Err(Obstacle::NoIsland) if plan.islands.is_empty() => {
+                    return Err(Outcome::Waits(RejectCode::NoIsland));
+                }
+                Err(Obstacle::NoIsland) => return Err(Outcome::Refused(RejectCode::NoIsland)),
+                Err(Obstacle::Full) => return Err(Outcome::Refused(RejectCode::Full)),
+            };
         let seating = self.config.policy.seating;
         let nodes = placement::nodes(island, &self.members, &self.ledger, seating, now_ms);
         if nodes.is_empty() {
             let live = island.nodes.iter().any(|node| self.is_live(*node, now_ms));
             return Err(Outcome::Waits(if live { RejectCode::Busy } else { RejectCode::NoNode }));
         }
-        Ok((island.island, nodes))
+        Ok(Place { island: island.island, guest, nodes })
     }
 
     /// Gives the ticket and counts it.
@@ -160,17 +184,16 @@ impl AllocatorCore {
         &mut self,
         request: RequestNo,
         player: PlayerId,
-        island: IslandId,
+        Place { island, guest, nodes }: Place,
         number: u64,
-        nodes: Vec<(NodeId, String)>,
         now_ms: u64,
     ) -> Option<Seat> {
         let join = self.joins.get(request)?;
         let key = self.config.keys.first()?;
         let (ids, addresses): (Vec<NodeId>, Vec<String>) = nodes.into_iter().unzip();
         let expires_ms = now_ms + TICKET_MS;
-        let ticket =
-            Ticket { player, island, number, expires_ms, nodes: ids.clone(), name: join.name.clone() };
+        let (name, nodes) = (join.name.clone(), ids.clone());
+        let ticket = Ticket { player, island, number, expires_ms, nodes, name, guest };
         let seat = Seat {
             protocol: join.protocol,
             player: player.0,

@@ -2,10 +2,13 @@
 //! ticket numbers rise, plans only grow, and when everybody has gone every seat is free again.
 
 use crate::cluster::{Cluster, Weather, node_of};
-use chunk_sync::ids::{IslandId, NodeId};
-use chunk_sync::limits::RESUME_GRACE_MS;
+use chunk_sync::ids::{Epoch, IslandId, NodeId, PlayerId};
+use chunk_sync::limits::{RESUME_GRACE_MS, TICK_MS};
 use chunk_sync::random::{RngExt, Stream, stream};
+use chunk_sync::records::{DOC_PLACEMENT, PLACEMENT_SCHEMA, PlacementRecord, encode};
+use chunk_sync::store::PartitionKey;
 use chunk_sync::ticket::Ticket;
+use chunk_sync::time::Tick;
 use chunk_sync::wire::Seat;
 use population_allocator::core::{Policy, Standing};
 use std::collections::BTreeMap;
@@ -26,6 +29,7 @@ struct Story {
     plan: (u64, usize),
     asleep_ms: BTreeMap<u32, u64>,
     entered: u64,
+    guests: u64,
 }
 
 impl Story {
@@ -55,6 +59,7 @@ impl Story {
             plan: (0, 0),
             asleep_ms: BTreeMap::new(),
             entered: 0,
+            guests: 0,
         }
     }
 
@@ -80,6 +85,7 @@ impl Story {
                 let fake = self.cluster.nodes.get_mut(&node).unwrap();
                 fake.open = !fake.open;
             }
+            46_700..47_200 => self.travel(),
             _ => {}
         }
         if self.stream.random_range(0..300u32) == 0 {
@@ -124,6 +130,19 @@ impl Story {
         }
     }
 
+    /// Somebody's home is another island from now on, open or not.
+    fn travel(&mut self) {
+        if self.tickets.is_empty() {
+            return;
+        }
+        let at = self.stream.random_range(0..self.tickets.len());
+        let player = PlayerId(self.tickets[at].player);
+        let (island, tick) = (IslandId(self.stream.random_range(1..6)), Tick(self.cluster.now_ms / TICK_MS));
+        let placed = PlacementRecord { v: PLACEMENT_SCHEMA, island, place: None, tick, epoch: Epoch(1) };
+        self.cluster
+            .commit(PartitionKey::player(player), |commit| commit.put(DOC_PLACEMENT, encode(&placed)));
+    }
+
     /// A node stops, for less than a grace, even when asked again in its sleep.
     fn sleep(&mut self, node: u32) {
         if !self.asleep_ms.contains_key(&node) {
@@ -163,6 +182,7 @@ impl Story {
         for (number, seat) in given {
             assert!(self.last_number < number, "ticket numbers rise, over restarts too");
             self.last_number = number;
+            self.guests += u64::from(self.ticket(&seat).guest);
             self.tickets.push(seat);
         }
         // Beside a successor, an allocator goes on with the numbers that it reserved before.
@@ -174,9 +194,13 @@ impl Story {
     }
 
     fn ticket_number(&self, seat: &Seat) -> u64 {
+        self.ticket(seat).number
+    }
+
+    fn ticket(&self, seat: &Seat) -> Ticket {
         let node = NodeId(node_of(&seat.nodes[0]));
         let keys = [self.cluster.key.clone()];
-        Ticket::check(&seat.ticket, &keys, self.cluster.now_ms, node).unwrap().number
+        Ticket::check(&seat.ticket, &keys, self.cluster.now_ms, node).unwrap()
     }
 
     fn check(&mut self) {
@@ -214,7 +238,7 @@ fn nobody_is_ever_above_the_cap() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let alone = number("ATOLL_SEED");
     let seeds = alone.map_or(0..number("ATOLL_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
-    let (mut entered, mut old_tickets) = (0, 0);
+    let (mut entered, mut old_tickets, mut guests) = (0, 0, 0);
     for seed in seeds {
         let story = std::panic::catch_unwind(|| {
             let mut story = Story::new(seed);
@@ -222,17 +246,21 @@ fn nobody_is_ever_above_the_cap() {
                 story.step();
             }
             story.calm_down();
-            (story.entered, story.old_tickets)
+            (story.entered, story.old_tickets, story.guests)
         });
         match story {
-            Ok((sessions, tickets)) => {
+            Ok((sessions, tickets, visits)) => {
                 entered += sessions;
                 old_tickets += tickets;
+                guests += visits;
             }
             Err(_) => panic!("failed with seed {seed}; run it alone with ATOLL_SEED={seed}"),
         }
     }
-    println!("{entered} sessions, {old_tickets} tickets of succeeded allocators");
-    let tested = entered > SEEDS * 50 && old_tickets > 0;
-    assert!(alone.is_some() || tested, "{entered} sessions, {old_tickets} tickets: nothing was tested");
+    println!("{entered} sessions, {old_tickets} tickets of succeeded allocators, {guests} of guests");
+    let tested = entered > SEEDS * 50 && old_tickets > 0 && guests > 0;
+    assert!(
+        alone.is_some() || tested,
+        "{entered} sessions, {old_tickets}, {guests} tickets: nothing was tested"
+    );
 }

@@ -315,11 +315,30 @@ impl Cluster {
     }
 
     pub(crate) fn hello(&mut self, hello: Hello) -> RequestNo {
+        let request = self.say_hello(hello);
+        self.carry();
+        request
+    }
+
+    fn say_hello(&mut self, hello: Hello) -> RequestNo {
         self.request += 1;
         let request = RequestNo(self.request);
         self.core.handle_join(request, hello, self.now_ms);
-        self.carry();
         request
+    }
+
+    /// Joins, and leaves what the allocator asks of the store to the caller.
+    pub(crate) fn ask_for(&mut self, name: &str) -> RequestNo {
+        let (min, max) = PROTOCOL_VERSIONS;
+        self.say_hello(Hello { min, max, name: Some(name.to_owned()), ..Hello::default() })
+    }
+
+    /// The only question that the allocator has for the store just now.
+    pub(crate) fn asked(&mut self) -> Option<RequestId> {
+        let mut asked = Vec::new();
+        self.core.drain_requests(&mut |id, _| asked.push(id));
+        assert!(asked.len() < 2, "{asked:?}");
+        asked.pop()
     }
 
     /// Joins at the allocator that was succeeded, if it still runs.

@@ -4,7 +4,7 @@
 use super::NodeCore;
 use super::island::Island;
 use super::ports::Standing;
-use super::session::{Sessions, Stage};
+use super::session::{Session, Sessions, Stage};
 use super::standing::Register;
 use super::store::{self, Store};
 use crate::executor::{Answer, Ask, Change, Executor, NewAct, Port, Told, Verdict, Why};
@@ -157,19 +157,20 @@ impl NodeCore {
     /// more acts than anybody has.
     fn refused_unseen(&mut self, actor: &Actor, action: &Action, id: ActNumber) -> Option<Why> {
         let known = self.executor.is_open(actor.player, id);
+        let again = actor.act.epoch < actor.epoch;
         if let Partition::Chunk(island, chunk) = home(actor.act, action) {
-            let there = chunk.index().is_some() && self.register.is_open(island);
+            // What is asked for again may be done, on an island that this node has yet to hear of: memory is asked.
+            let there = chunk.index().is_some() && (again || self.register.is_open(island));
             if !there {
                 return Some(Why::Rule(RuleReject::NotThere));
             }
-            let again = actor.act.epoch < actor.epoch;
             if !again && chunk.ring(actor.place.chunk()) > ACT_RING {
                 return Some(Why::Rule(RuleReject::TooFar));
             }
         }
         let conn = self.sessions.of_player(actor.player)?;
         let session = self.sessions.get_mut(conn)?;
-        if actor.act.epoch < actor.epoch {
+        if again {
             // An honest client had so many under way when its session was lost, and no more.
             session.acts_again += u32::from(!known);
             return (session.acts_again as usize > ACTS_OPEN_MAX)
@@ -213,6 +214,10 @@ impl NodeCore {
         }
         match answer.verdict {
             Verdict::Fenced => self.end(conn, Some(RejectCode::Replaced)),
+            // A journey that was asked for again, and led here: there is nothing left to do.
+            Verdict::Done(Some(island)) if self.is_home(conn, island) => {
+                self.say_acted(conn, answer.number, answer.verdict);
+            }
             Verdict::Done(Some(_)) => {
                 self.say_acted(conn, answer.number, answer.verdict);
                 // Where it stood here no longer counts.
@@ -223,12 +228,20 @@ impl NodeCore {
         }
     }
 
+    /// Whether a session's player is at home on this island, be it here or away as a guest.
+    fn is_home(&self, conn: ConnId, island: IslandId) -> bool {
+        let home = |session: &Session| session.home.unwrap_or(self.islands[session.island].id);
+        self.sessions.get(conn).is_some_and(|session| home(session) == island)
+    }
+
     fn say_acted(&mut self, conn: ConnId, id: ActNumber, verdict: Verdict) {
         let (outcome, why) = match verdict {
             Verdict::Done(_) => (ActOutcome::Done, None),
             Verdict::Refused(why) => (ActOutcome::Refused, Some(why)),
             Verdict::Over => (ActOutcome::Over, None),
-            Verdict::Waiting | Verdict::Fenced => (ActOutcome::Waiting, None),
+            Verdict::Waiting | Verdict::Fenced => {
+                (ActOutcome::Waiting, Some(Why::Host(RejectCode::StoreSlow)))
+            }
         };
         let (code, reason, text) = why.map_or((0, "", ""), Why::words);
         let acted = Acted { id, outcome, code, reason: reason.to_owned(), text: text.to_owned() };

@@ -1,9 +1,10 @@
 //! Checkpoints: where a player is goes to its partition every few seconds and when it leaves, so that it comes back
 //! to the spot. Each commit demands the session's epoch: who lost the session can't overwrite what its new holder wrote.
+//! A guest saves nothing: its place is the one at home.
 
 use super::NodeCore;
 use super::ports::Standing;
-use super::session::Stage;
+use super::session::{Session, Stage};
 use super::store::Ask;
 use crate::executor::Change;
 use crate::limits::{CHECKPOINT_EVERY_MS, CHECKPOINTS_PER_TICK_MAX};
@@ -83,9 +84,8 @@ impl NodeCore {
     /// Saves a session's place if that is due; whether it was.
     fn save_place(&mut self, conn: ConnId) -> bool {
         let now_ms = self.now_ms;
-        let Some(session) = self.sessions.get_mut(conn).filter(|s| s.stage == Stage::Inside) else {
-            return false;
-        };
+        let inside = |session: &&mut Session| session.stage == Stage::Inside && session.saves_place();
+        let Some(session) = self.sessions.get_mut(conn).filter(inside) else { return false };
         let saved = &mut session.saved;
         let due = now_ms.saturating_sub(saved.tried_ms) >= CHECKPOINT_EVERY_MS && !saved.busy;
         if !due || saved.place == Some(session.place) {

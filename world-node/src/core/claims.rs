@@ -54,6 +54,13 @@ impl Claim {
 }
 
 impl Chunk {
+    /// Whether another member claims the chunk, has somebody in it, or shows it to somebody.
+    pub(super) fn is_served_by(&self, source: Source) -> bool {
+        self.claim.claimants.contains(&source)
+            || self.ghost_at(source).is_ok()
+            || self.remote.iter().any(|(taker, _)| *taker == source)
+    }
+
     /// Whether the others' rosters are needed here even when no client looks: to see whose creatures there are.
     pub(super) fn needs_roster(&self) -> bool {
         self.claim.held || self.claim.busy || self.creatures.iter().any(Creature::is_bound)

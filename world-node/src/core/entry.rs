@@ -15,8 +15,8 @@ use chunk_sync::mesh_wire::{Direct, Topic};
 use chunk_sync::place::{Place, Pose};
 use chunk_sync::random::RngExt;
 use chunk_sync::records::{
-    DOC_PLACE, DOC_PLACEMENT, DOC_SESSION, EPOCH_SESSION, EPOCH_TICKET, PlacementRecord, SessionRecord,
-    Whereabouts, decode, encode,
+    DOC_PLACE, DOC_PLACEMENT, DOC_SESSION, EPOCH_SESSION, EPOCH_TICKET, PlacementRecord, SESSION_SCHEMA,
+    SessionRecord, Whereabouts, decode, encode,
 };
 use chunk_sync::store::{CommitOutcome, EpochStep, PartitionKey, Refusal, StoreAnswer};
 use chunk_sync::sync::Who;
@@ -84,13 +84,17 @@ impl NodeCore {
         }
         let epoch = view.epoch(EPOCH_SESSION) + 1;
         let (number, ticketed) = (session.ticket_number, self.islands[session.island].id);
-        let whereabouts = Whereabouts::read(&view);
+        // What this build can't read it must not overwrite: another node may be newer.
+        let Ok(whereabouts) = Whereabouts::read(&view) else {
+            return self.end(conn, Some(RejectCode::Busy));
+        };
+        let home = whereabouts.map(Whereabouts::island).filter(|home| *home != ticketed);
         // A ticket of before a journey, or one that the allocator gave before it knew of the player, leads elsewhere.
-        let elsewhere = whereabouts.map(Whereabouts::island).filter(|at| *at != ticketed);
-        if elsewhere.is_some_and(|at| self.island_at(at).is_some()) {
+        if !session.guest_ticket && home.is_some_and(|home| self.register.is_open(home)) {
             return self.end(conn, Some(RejectCode::Travelled));
         }
         let last = match whereabouts {
+            _ if home.is_some() => None,
             Some(Whereabouts::Saved(p)) => Some(LastPlace {
                 island: p.island,
                 place: Place { x: p.x, y: p.y },
@@ -105,11 +109,13 @@ impl NodeCore {
         };
         let Some(session) = self.sessions.get_mut(conn) else { return };
         session.epoch = Epoch(epoch as u32);
-        session.last = last;
+        (session.last, session.home) = (last, home);
         let record = SessionRecord {
+            v: SESSION_SCHEMA,
             source: self.config.source,
             epoch: session.epoch,
             island: self.islands[session.island].id,
+            home,
         };
         let older =
             view.doc(DOC_SESSION).and_then(|doc| decode::<SessionRecord>(doc)).map(|record| record.source);

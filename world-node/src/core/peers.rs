@@ -31,6 +31,8 @@ pub(super) struct Peer {
     pub heard_ms: u64,
     remade_ms: u64,
     wants: Vec<Want>,
+    /// It has been silent for longer than a live member is.
+    suspect: bool,
     hidden: bool,
 }
 
@@ -130,6 +132,7 @@ impl NodeCore {
                     heard_ms: self.now_ms,
                     remade_ms: self.now_ms,
                     wants: Vec::new(),
+                    suspect: false,
                     hidden: false,
                 };
                 self.mesh.push(MeshCommand::Connect(*source, peer.mesh.clone()));
@@ -152,6 +155,7 @@ impl NodeCore {
     /// A member left or was superseded: its ghosts and its wants end.
     fn forget_peer(&mut self, source: Source) {
         let now = self.now;
+        self.doubt_chunks_of(source);
         self.peers.list.retain(|p| p.source != source);
         self.mesh.push(MeshCommand::Disconnect(source));
         self.each_chunk(|chunk| {
@@ -161,6 +165,17 @@ impl NodeCore {
                 chunk.ghosts.remove(at);
             }
         });
+    }
+
+    /// A member has fallen silent: what it committed last it may never have told. The chunks where it was at work are
+    /// compared with the store now, not when their turn comes.
+    fn doubt_chunks_of(&mut self, source: Source) {
+        let chunks =
+            self.islands.iter().flat_map(|island| island.chunks.iter().map(|chunk| (island.id, chunk)));
+        let shared = chunks.filter(|(_, chunk)| chunk.followed && chunk.is_served_by(source));
+        let shared: Vec<Partition> =
+            shared.map(|(island, chunk)| Partition::Chunk(island, chunk.pos)).collect();
+        shared.into_iter().for_each(|partition| self.executor.compare_soon(partition));
     }
 
     /// Phase 1, second part: silence, links, gaps.
@@ -180,6 +195,12 @@ impl NodeCore {
                 self.each_chunk(|chunk| chunk.remote.retain(|(s, _)| *s != source));
             }
             let peer = &mut self.peers.list[at];
+            let suspect = silent_ms > LINK_SUSPECT_MS;
+            if suspect && !std::mem::replace(&mut peer.suspect, suspect) {
+                self.doubt_chunks_of(source);
+            }
+            let peer = &mut self.peers.list[at];
+            peer.suspect = suspect;
             let hide = silent_ms > GHOST_HIDE_MS && !peer.hidden;
             peer.hidden = silent_ms > GHOST_HIDE_MS;
             if hide {

@@ -5,7 +5,7 @@ use super::checkpoints::{LastPlace, Saved};
 use super::docs::DocsTold;
 use super::island::Island;
 use crate::limits::ACTS_SAVED_MAX;
-use chunk_sync::ids::{ConnId, Epoch, PlayerId};
+use chunk_sync::ids::{ConnId, Epoch, IslandId, PlayerId};
 use chunk_sync::interest::Interest;
 use chunk_sync::limits::{
     CLIENT_FRAMES_PER_TICK_MAX, CLIENT_FRAMES_SAVED_PER_TICK, SILENT_MS_MAX, TICK_MS, WALK_SAVED_MS_MAX,
@@ -58,6 +58,10 @@ pub(super) struct Session {
     pub acts_again: u32,
     /// It set out for another island.
     pub travelled: bool,
+    /// The ticket is a guest's.
+    pub guest_ticket: bool,
+    /// Of a guest: the home, on another island.
+    pub home: Option<IslandId>,
     pub protocol: u16,
     pub retries: u8,
     /// Number of the island in `NodeCore::islands`.
@@ -108,6 +112,8 @@ impl Session {
             acts_tick: Tick::at_ms(now_ms),
             acts_again: 0,
             travelled: false,
+            guest_ticket: ticket.guest,
+            home: None,
             protocol: wants.protocol,
             retries: 0,
             island,
@@ -140,6 +146,11 @@ impl Session {
     /// Whether the store is being asked for this player with this ticket, and for no other.
     pub(super) fn is_taking(&self, entry: (PlayerId, u64)) -> bool {
         self.stage == Stage::Taking && (self.player, self.ticket_number) == entry
+    }
+
+    /// Whether the player comes back to where it stands: not a guest, who comes home, nor who travels on.
+    pub(super) fn saves_place(&self) -> bool {
+        self.home.is_none() && !self.travelled
     }
 
     /// Whether the session is inside or about to be.
@@ -345,14 +356,14 @@ impl NodeCore {
         let before = std::mem::replace(&mut session.stage, Stage::Gone);
         let (player, island, at, slot, view) =
             (session.player, session.island, session.chunk, session.slot, session.interest);
-        let (epoch, docs, travelled) = (session.epoch, session.docs.is_some(), session.travelled);
+        let (epoch, docs, saves) = (session.epoch, session.docs.is_some(), session.saves_place());
         self.sessions.clear_player(player, conn);
         self.executor.end_session(player, epoch);
         if self.sessions.of_player(player).is_none() {
             self.unfollow_player(player);
         }
         if before == Stage::Inside {
-            if !travelled {
+            if saves {
                 self.commit_place(conn, Durability::Persisted);
             }
             self.sessions.inside -= 1;

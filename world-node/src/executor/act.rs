@@ -8,7 +8,7 @@ mod answered;
 mod ending;
 
 use super::commit::{ActResult, LEDGER_SCHEMA, LedgerRecord, commit_of, guarded, show, touched, unreadable};
-use super::limits::{RETRY_MS, SAY_WAITING_MS};
+use super::limits::{ACT_AGAIN_MS_MAX, RETRY_MS, SAY_WAITING_MS};
 use super::{Answer, Ask, Executor, Key, Port, key_of, number_of};
 use crate::rules::documents::Doc;
 use crate::rules::transfer::{FENCE_READS, Fence, Transfer, fence};
@@ -309,6 +309,9 @@ impl Executor {
         let key = Key::Act(act.actor.player, number_of(act.actor.act));
         if act.has_waited(port.now_ms()) && !act.again {
             return Turn::End(Verdict::Refused(Why::Host(RejectCode::StoreAway)));
+        }
+        if act.again && port.now_ms().saturating_sub(act.begun_ms) > ACT_AGAIN_MS_MAX {
+            return Turn::End(Verdict::Over);
         }
         act.actor.tick = port.tick();
         let view = match self.view_for(act, min, key, port) {

@@ -1,7 +1,7 @@
 //! Named limits of the executor, with the relations between them.
 
-use chunk_sync::limits::{ACT_WAIT_MS, ACTS_OPEN_MAX, TICK_MS};
-use chunk_sync::store::{INDEX_STEPS_PER_COMMIT_MAX, LOG_COMMITS_MAX};
+use chunk_sync::limits::{ACT_RESENT_MS_MAX, ACT_WAIT_MS, ACTS_OPEN_MAX, TICK_MS};
+use chunk_sync::store::{ACTOR_IDLE_MS, INDEX_STEPS_PER_COMMIT_MAX, LOG_COMMITS_MAX};
 
 /// Tokens of a partition that are remembered, so that a commit which comes late is known.
 pub const RECENT_TOKENS: usize = 2 * LOG_COMMITS_MAX;
@@ -25,6 +25,9 @@ pub const RETRY_MS: u64 = 500;
 pub const TRIES_MAX: u32 = 12;
 /// How long an act waits before its player hears that it does.
 pub const SAY_WAITING_MS: u64 = 2_000;
+/// How long an act that was resent is gone on with before it is over: its home may forget it some day, and then it could
+/// be done a second time.
+pub const ACT_AGAIN_MS_MAX: u64 = ACT_RESENT_MS_MAX;
 /// How long decisions are gathered before they are forgotten together.
 pub const FORGET_AFTER_MS: u64 = 2_000;
 /// Decisions that one commit forgets; each takes an index step with it.
@@ -37,6 +40,7 @@ pub const CARRIES_MAX: usize = 16_384;
 pub const ACTS_OF_NODE_MAX: usize = 16_384;
 
 const _: () = assert!(GAP_WAIT_MS < RETRY_MS && RETRY_MS < SAY_WAITING_MS && SAY_WAITING_MS < ACT_WAIT_MS);
+const _: () = assert!(ACT_RESENT_MS_MAX + ACT_AGAIN_MS_MAX + ACT_WAIT_MS < ACTOR_IDLE_MS);
 const _: () = assert!(COMPARE_EVERY_MS + COMPARE_ROUND_TICKS as u64 * TICK_MS <= COMPARED_WITHIN_MS);
 const _: () = assert!(ACTS_OF_NODE_MAX >= ACTS_OPEN_MAX * 1_000);
 const _: () = assert!(AHEAD_MAX < LOG_COMMITS_MAX);

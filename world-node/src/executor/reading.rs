@@ -175,6 +175,17 @@ impl Executor {
         }
     }
 
+    /// A commit to this partition may never be told: it is compared with the store within a round, whose ticks spread
+    /// those that are doubted together.
+    pub fn compare_soon(&mut self, partition: Partition) {
+        let newer = self.next_reading();
+        if let Some(replica) = self.replicas.get_mut(&partition).filter(|replica| replica.followed) {
+            // Also when it is being read: that reading may have begun before.
+            replica.wanted = replica.wanted.max(newer);
+            replica.read_ms = 0;
+        }
+    }
+
     /// What is due: readings that had to wait, gaps, comparisons with the store, replicas that nobody needs.
     pub(super) fn tend_readings(&mut self, port: &mut dyn Port) {
         let now_ms = port.now_ms();

@@ -1,7 +1,8 @@
 //! The documents that partitions hold: small MessagePack maps with string keys, each with its schema version `v`.
 //!
 //! Older versions are upgraded as they are read and written in the new form when they next change; newer ones are
-//! refused, never guessed at. Bytes become values here and nowhere else.
+//! refused, never guessed at. Bytes become values here and nowhere else, but for the documents that say where a player is:
+//! allocators read those too, by the same rules (`chunk_sync::records::Whereabouts`).
 
 mod land;
 mod player;

@@ -19,6 +19,9 @@ pub const STAMINA_MAX: u32 = 100;
 pub const STAMINA_REGEN_TICKS: u64 = TICK_HZ;
 /// Stamina that a journey to another island costs.
 pub const TRAVEL_STAMINA: u32 = 20;
+/// Stamina that an offer of a trade costs, taken up or not: each leaves a partition behind for good, which remembers that
+/// the trade is over.
+pub const OFFER_STAMINA: u32 = 5;
 
 /// How far an actor's hands reach: to a resource, a building site, a stack on the ground.
 pub const REACH_M: i32 = 5;
@@ -76,6 +79,7 @@ const _: () = assert!(
     FORGETS_PER_COMMIT_MAX < PRECONDITIONS_PER_COMMIT_MAX && FORGETS_PER_COMMIT_MAX < WRITES_PER_COMMIT_MAX,
     "each decision, and their count"
 );
+const _: () = assert!(OFFER_STAMINA > 0 && OFFER_STAMINA <= STAMINA_MAX);
 const _: () = assert!(TRAVEL_STAMINA <= STAMINA_MAX && REACH_QUANTA <= HAND_OVER_QUANTA);
 const _: () = assert!(ESTATE_PERMISSIONS_MAX * 128 < DOCUMENT_MAX_BYTES);
 /// Bytes of the longest name of an act: player in hex, then epoch, island and number in base 36, and the dots.

@@ -150,7 +150,8 @@ impl Site {
     }
 
     /// The chunks beyond the anchor that it needs, in ascending order: others that it covers, others that it claims.
-    /// Everybody asks in this order, so of two that want each other's ground one is not refused.
+    /// Everybody asks in this order, so of two that want the same ground one is not refused; only two that want each
+    /// other's anchor, which each holds already, may both be.
     pub fn others(&self) -> Vec<ChunkPos> {
         let covered = self.tiles().map(TilePos::chunk);
         let mut chunks: BTreeSet<(i16, i16)> =

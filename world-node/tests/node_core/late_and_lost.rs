@@ -6,7 +6,7 @@ use crate::town::{ISLAND, Town, key, player};
 use chunk_sync::ids::{ConnId, Epoch, Source};
 use chunk_sync::limits::{FRAME_AGE_TICKS_MAX, NODE_LEASE_MS, PAUSE_MS_MAX, SILENT_MS_MAX, TICK_MS};
 use chunk_sync::mesh_wire::{Heartbeat, Topic, encode as encode_message};
-use chunk_sync::records::{DOC_SESSION, EPOCH_SESSION, SessionRecord, encode};
+use chunk_sync::records::{DOC_SESSION, EPOCH_SESSION, SESSION_SCHEMA, SessionRecord, encode};
 use chunk_sync::store::{
     Commit, CommitOutcome, EpochStep, MemoryFault, PartitionKey, StoreAnswer, StoreOp, Token,
 };
@@ -62,7 +62,8 @@ fn a_session_taken_elsewhere_ends_though_nobody_said_so() {
     let checkpoints = town.nodes[0].core.counters().checkpoints;
     assert_eq!(checkpoints, 2);
     // Another node takes player 1 and dies before it has said a word.
-    let record = SessionRecord { source: Source(9), epoch: Epoch(2), island: ISLAND };
+    let record =
+        SessionRecord { v: SESSION_SCHEMA, source: Source(9), epoch: Epoch(2), island: ISLAND, home: None };
     let commit = Commit::new(PartitionKey::player(player(1)), Token(77))
         .put(DOC_SESSION, encode(&record))
         .epoch(EpochStep::Raise { name: EPOCH_SESSION.into(), to: 2 });

@@ -3,6 +3,7 @@
 mod acts;
 mod coming_back;
 mod creatures;
+mod homes;
 mod late_and_lost;
 mod town;
 

@@ -6,9 +6,11 @@ use chunk_sync::client::{Replica, View};
 use chunk_sync::ids::{ConnId, IslandId, NodeId, PlayerId, Source};
 use chunk_sync::limits::{CLIENT_BACKLOG_BYTES_MAX, SERVER_FRAME_BYTES_MAX, TICK_MS};
 use chunk_sync::place::Place;
-use chunk_sync::ports::MeshCommand;
+use chunk_sync::ports::{MeshCommand, RequestId};
 use chunk_sync::records::{CLUSTER_PLAN, DOC_PLAN, IslandRecord, PlanRecord, WORLD, encode};
-use chunk_sync::store::{Commit, MemoryStore, PartitionKey, StoreOp, Token};
+use chunk_sync::store::{
+    Commit, CommitOutcome, MemoryStore, PartitionKey, PartitionView, StoreAnswer, StoreOp, Token,
+};
 use chunk_sync::ticket::{Ticket, TicketKey};
 use chunk_sync::wire::{
     Acted, Framer, Hello, Move, Reject, TickHeader, Welcome, control, control_frame, kind,
@@ -162,7 +164,12 @@ pub(crate) struct Town {
     pub(crate) store: MemoryStore,
     /// A node that hears nothing of the others, by place in the list.
     pub(crate) deaf: Option<usize>,
+    /// What the store is slow to do, and which questions of which nodes wait for that.
+    pub(crate) slow: Option<fn(&StoreOp) -> bool>,
+    held: Vec<(usize, RequestId, StoreOp)>,
     tickets: u64,
+    plans: u64,
+    puts: u64,
 }
 
 pub(crate) fn key() -> TicketKey {
@@ -179,26 +186,71 @@ pub(crate) const ISLAND: IslandId = IslandId(1);
 impl Town {
     /// `count` nodes that serve one island, up and knowing each other.
     pub(crate) fn new(count: u32) -> Self {
-        let mut town =
-            Self { now_ms: 1_000_000, nodes: Vec::new(), store: MemoryStore::new(0), deaf: None, tickets: 0 };
-        let plan = PlanRecord {
-            number: 1,
-            islands: vec![IslandRecord {
-                island: ISLAND,
-                design: 200,
-                cap: 300,
-                minimum: 60,
-                nodes: (1..=count).map(NodeId).collect(),
-            }],
-            ..PlanRecord::default()
+        let mut town = Self {
+            now_ms: 1_000_000,
+            nodes: Vec::new(),
+            store: MemoryStore::new(0),
+            deaf: None,
+            slow: None,
+            held: Vec::new(),
+            tickets: 0,
+            plans: 0,
+            puts: 0,
         };
-        let partition = PartitionKey::cluster(WORLD, CLUSTER_PLAN);
-        let commit = Commit::new(partition, Token(1)).absent(DOC_PLAN).put(DOC_PLAN, encode(&plan));
-        town.store.call(town.now_ms, &StoreOp::Commit(commit));
+        town.plan(&[ISLAND], count);
         (1..=count).for_each(|n| town.start(n, n));
         town.run(40);
         assert!(town.nodes.iter().all(|n| n.core.standing() == Standing::Serving));
         town
+    }
+
+    /// The next plan: these islands are open, on nodes 1 to `nodes`. Nodes read it within a second.
+    pub(crate) fn plan(&mut self, islands: &[IslandId], nodes: u32) {
+        self.plans += 1;
+        let nodes: Vec<NodeId> = (1..=nodes).map(NodeId).collect();
+        let record = |island: &IslandId| IslandRecord {
+            island: *island,
+            design: 200,
+            cap: 300,
+            minimum: 60,
+            nodes: nodes.clone(),
+        };
+        let islands = islands.iter().map(record).collect();
+        let plan = PlanRecord { number: self.plans, islands, ..PlanRecord::default() };
+        let commit = Commit::new(PartitionKey::cluster(WORLD, CLUSTER_PLAN), Token(self.plans));
+        self.store.call(self.now_ms, &StoreOp::Commit(commit.put(DOC_PLAN, encode(&plan))));
+    }
+
+    /// The store does what it was slow to do, and is slow no more.
+    pub(crate) fn catch_up(&mut self) {
+        self.slow = None;
+        for (at, id, op) in std::mem::take(&mut self.held) {
+            let answer = self.store.call(self.now_ms, &op);
+            let now_ms = self.now_ms;
+            self.nodes[at].core.handle_answer(id, answer, now_ms);
+        }
+    }
+
+    /// Whether something waits for the slow store.
+    pub(crate) fn waits(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// A player's partition.
+    pub(crate) fn partition(&mut self, n: u64) -> PartitionView {
+        let op = StoreOp::Load { partition: PartitionKey::player(player(n)) };
+        match self.store.call(self.now_ms, &op) {
+            StoreAnswer::Loaded(view) => view,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Somebody writes a document of a player's.
+    pub(crate) fn put(&mut self, n: u64, doc: &str, value: Vec<u8>) {
+        self.puts += 1;
+        let commit = Commit::new(PartitionKey::player(player(n)), Token(1 << 40 | self.puts)).put(doc, value);
+        let answer = self.store.call(self.now_ms, &StoreOp::Commit(commit));
+        assert!(matches!(answer, StoreAnswer::Committed(CommitOutcome::Done { .. })), "{answer:?}");
     }
 
     /// Starts node `node` as incarnation `source`.
@@ -230,6 +282,7 @@ impl Town {
             expires_ms: self.now_ms + 30_000,
             nodes: (1..=8).map(NodeId).collect(),
             name: name.to_owned(),
+            guest: false,
         }
     }
 
@@ -267,6 +320,12 @@ impl Town {
     pub(crate) fn enter_on(&mut self, at: usize, conn: u32, player: u64, island: IslandId) {
         let ticket = Ticket { island, ..self.ticket(player, &format!("p{player}")) }.sign(&key());
         self.hello_for(at, conn, &ticket, &["land", "docs"]);
+    }
+
+    /// As `enter_on`, by a guest.
+    pub(crate) fn visit(&mut self, at: usize, conn: u32, player: u64, island: IslandId) {
+        let ticket = Ticket { island, guest: true, ..self.ticket(player, &format!("p{player}")) };
+        self.hello_for(at, conn, &ticket.sign(&key()), &["land", "docs"]);
     }
 
     pub(crate) fn send(&mut self, at: usize, conn: u32, bytes: &[u8]) {
@@ -314,6 +373,10 @@ impl Town {
                 break;
             }
             for (id, op) in asked {
+                if self.slow.is_some_and(|is_slow| is_slow(&op)) {
+                    self.held.push((at, id, op));
+                    continue;
+                }
                 let answer = self.store.call(now_ms, &op);
                 node.core.handle_answer(id, answer, now_ms);
             }

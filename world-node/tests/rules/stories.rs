@@ -8,7 +8,9 @@ use chunk_sync::place::ChunkPos;
 use chunk_sync::time::Tick;
 use world_node::rules::documents::{Doc, Right, StructureState};
 use world_node::rules::items::{ItemKind, Items};
-use world_node::rules::limits::{BAG_SLOTS, GROUND_STACKS_PER_CELL_MAX, STAMINA_MAX, TRAVEL_STAMINA};
+use world_node::rules::limits::{
+    BAG_SLOTS, GROUND_STACKS_PER_CELL_MAX, OFFER_STAMINA, STAMINA_MAX, TRAVEL_STAMINA,
+};
 use world_node::rules::recipes::Recipe;
 use world_node::rules::resources::ResourceKind;
 use world_node::rules::site::TilePos;
@@ -428,6 +430,21 @@ fn a_trade_is_accepted_or_called_off_once() {
     assert!(town.store.events.iter().any(|(_, event)| *event == ended));
     assert_eq!((town.count(1, ItemKind::Pick), town.count(2, ItemKind::Wood)), (1, 20));
     assert!(town.store.get(Partition::Trade(trade), DocName::Trade).is_none(), "a trade that is over goes");
+    at_peace(&town);
+}
+
+#[test]
+fn offers_that_come_to_nothing_tire_all_the_same() {
+    let mut town = Town::new(2);
+    town.endow(ME, &Items::of(ItemKind::Pick, 1));
+    let offer = Action::Offer { to: YOU, give: Items::of(ItemKind::Pick, 1), want: Items::default() };
+    let offered = std::iter::from_fn(|| {
+        let trade = town.act_out(1, offer.clone()).ok()?;
+        town.act_out(1, Action::Cancel { trade }).ok()
+    });
+    assert_eq!(offered.count() as u32, STAMINA_MAX / OFFER_STAMINA);
+    assert_eq!(town.act_out(1, offer), Err(RuleReject::Tired));
+    assert_eq!(town.count(1, ItemKind::Pick), 1);
     at_peace(&town);
 }
 

@@ -2,7 +2,7 @@
 //! the session; what an action says it never looks at.
 
 use crate::ids::{Epoch, PlayerId};
-use crate::limits::{ACTION_BYTES_MAX, ACTS_OPEN_MAX};
+use crate::limits::{ACT_RESENT_MS_MAX, ACTION_BYTES_MAX, ACTS_OPEN_MAX};
 use crate::wire::{Act, ActNumber, ActOutcome, Acted, Welcome};
 use std::collections::VecDeque;
 use thiserror::Error;
@@ -16,6 +16,8 @@ pub struct OpenAct {
     pub island: u32,
     /// What to do, as the caller put it.
     pub action: Vec<u8>,
+    /// The newest tick that was heard when it was first asked for, its low bits.
+    pub tick: u32,
     /// The node said that it waits for the store.
     pub waits: bool,
 }
@@ -54,7 +56,7 @@ pub(super) struct Acts {
 
 impl Acts {
     /// Names and keeps a new act.
-    pub(super) fn ask(&mut self, action: Vec<u8>, island: u32) -> Result<Act, ActError> {
+    pub(super) fn ask(&mut self, action: Vec<u8>, island: u32, tick: u32) -> Result<Act, ActError> {
         if self.open.len() >= ACTS_OPEN_MAX {
             return Err(ActError::TooMany);
         }
@@ -63,13 +65,14 @@ impl Acts {
         }
         self.given = self.given.checked_add(1).ok_or(ActError::NoNumber)?;
         let id = ActNumber::new(self.epoch, self.given);
-        let act = OpenAct { id, island, action, waits: false };
+        let act = OpenAct { id, island, action, tick, waits: false };
         self.open.push_back(act.clone());
         Ok(self.message(&act))
     }
 
-    /// A session begins. The acts that it can't ask for again come back: the server knows the player by another
-    /// number, or counts sessions from an earlier one, so it is another world.
+    /// A session begins. The acts that it can't ask for again come back: those that were first asked for too long ago, by
+    /// the world's clock (one's own may have stood still), and all of them when the server knows the player by another
+    /// number, or counts sessions from an earlier one, so that it is another world.
     pub(super) fn enter(&mut self, welcome: &Welcome) -> Vec<ActNumber> {
         let (player, epoch) = (PlayerId(welcome.player), Epoch(welcome.epoch));
         let same_world = player == self.player && epoch >= self.epoch;
@@ -78,7 +81,14 @@ impl Acts {
         }
         (self.player, self.epoch) = (player, epoch);
         self.open.iter_mut().for_each(|act| act.waits = false);
-        if same_world { Vec::new() } else { self.open.drain(..).map(|act| act.id).collect() }
+        let over = |act: &OpenAct| {
+            // A node whose clock is a little behind has not gone back in time.
+            let ticks = (welcome.tick as u32).wrapping_sub(act.tick) as i32;
+            u64::from(ticks.max(0).unsigned_abs()) * u64::from(welcome.tick_ms) > ACT_RESENT_MS_MAX
+        };
+        let (lost, open): (Vec<_>, Vec<_>) = self.open.drain(..).partition(|act| !same_world || over(act));
+        self.open = open.into();
+        lost.into_iter().map(|act| act.id).collect()
     }
 
     /// Everything that is open, as it is asked for again.

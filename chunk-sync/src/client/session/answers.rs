@@ -29,7 +29,13 @@ pub(super) fn cure(code: RejectCode) -> Cure {
         C::TicketForged | C::Replaced => Cure::None,
         C::Travelled => Cure::Again,
         // Said of acts, never at a door.
-        C::StoreFull | C::BadAct | C::TooManyActs | C::ActForgotten | C::Contested | C::NoRoom => Cure::None,
+        C::StoreFull
+        | C::StoreSlow
+        | C::BadAct
+        | C::TooManyActs
+        | C::ActForgotten
+        | C::Contested
+        | C::NoRoom => Cure::None,
     }
 }
 

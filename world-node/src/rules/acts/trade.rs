@@ -6,7 +6,7 @@ use super::{Actor, counted, effects, send_from_bag};
 use crate::rules::documents::{TradeRecord, TradeState};
 use crate::rules::effects::{Draft, Effects};
 use crate::rules::items::Items;
-use crate::rules::limits::TRADE_KINDS_MAX;
+use crate::rules::limits::{OFFER_STAMINA, TRADE_KINDS_MAX};
 use crate::rules::names::{ActId, DocName, Partition};
 use crate::rules::reject::RuleReject;
 use crate::rules::transfer::{Cargo, pay_out};
@@ -27,7 +27,7 @@ pub(super) fn offer(
     }
     give.iter().chain(want.iter()).try_for_each(|(_, count)| counted(count).map(|_| ()))?;
     let cargo = Cargo::Offer { to, give: give.clone(), want: want.clone() };
-    send_from_bag(actor, view, Partition::Trade(actor.act), give, 0, cargo)
+    send_from_bag(actor, view, Partition::Trade(actor.act), give, OFFER_STAMINA, cargo)
 }
 
 pub(super) fn reads(trade: ActId) -> ReadSet {

@@ -6,6 +6,7 @@ use crate::world::World;
 use chunk_sync::limits::ACT_WAIT_MS;
 use chunk_sync::place::ChunkPos;
 use chunk_sync::store::{MemoryFault, StoreFault};
+use world_node::executor::limits::ACT_AGAIN_MS_MAX;
 use world_node::executor::{Port, Verdict};
 use world_node::rules::documents::{Record, ResourceRecord};
 use world_node::rules::items::ItemKind;
@@ -158,4 +159,22 @@ fn a_session_that_comes_back_is_not_fenced_by_what_it_asked_before() {
     world.release();
     assert_eq!(world.hear(1, act), DONE);
     assert_eq!(world.count(1, ItemKind::Wood), 13);
+}
+
+#[test]
+fn what_was_resent_is_over_long_before_its_home_may_have_forgotten_it() {
+    let mut world = one_player();
+    let act = ask_and_hold(&mut world, 1, PLANK);
+    world.cut(0);
+    world.release();
+    world.held = Some(1);
+    world.enter(1, 1);
+    assert!(world.run_until(5_000, World::is_holding), "memory is asked");
+    world.run(ACT_AGAIN_MS_MAX + 1_000);
+    // The store says now that it doesn't remember the act. By then that need not mean that it was never done.
+    world.release();
+    assert_eq!(world.hear(1, act), Verdict::Over);
+    world.run(3_000);
+    assert_eq!(world.count(1, ItemKind::Plank), 0);
+    assert_eq!(world.act(1, PLANK), DONE);
 }

@@ -1,9 +1,9 @@
 //! Many at once, and what nobody tells of.
 
-use super::{DONE, PLANK, bag_of, gather, no};
+use super::{DONE, PLANK, ask_and_hold, bag_of, gather, no};
 use crate::audit::unfinished;
 use crate::node::Input;
-use crate::town::{CHUNKS, CORNER, first, home, spot};
+use crate::town::{CHUNKS, CORNER, first, home, land_of, spot, tile};
 use crate::world::{Net, World};
 use chunk_sync::ids::PlayerId;
 use world_node::executor::Verdict;
@@ -66,6 +66,81 @@ fn one_builds_on_a_spot() {
         let wood: u32 = (1..=CROWD).map(|player| world.count(player, ItemKind::Wood)).sum();
         assert_eq!(wood, 2 * (CROWD as u32 - 1));
     }
+}
+
+#[test]
+fn one_builds_on_a_spot_that_two_chunks_decide_about() {
+    // Half of the crowd builds over the border, decided by the chunk on this side; the others beyond it, by that one.
+    let fence = StructureKind::Fence;
+    let free = |tile: TilePos| land_of(tile.chunk()).is_buildable(tile.number());
+    let row = (-8..0).find(|y| (-1..=1).all(|x| free(tile(x, *y)))).expect("a free row");
+    let (over, beyond) = (tile(-1, row), tile(0, row));
+    assert_ne!(over.chunk(), beyond.chunk());
+    let (world, ends) = all_at_once(&[(ItemKind::Wood, 2)], |world, player| {
+        let place = if player % 2 == 0 { over } else { beyond };
+        world.stand(player, place);
+        Action::Build { kind: fence, place, turned: false }
+    });
+    let done = ends.iter().filter(|end| **end == DONE).count();
+    let late = ends.iter().filter(|end| **end == no(RuleReject::Occupied)).count() as u64;
+    assert_eq!((done, late), (1, CROWD - 1), "{ends:?}");
+    let wood: u32 = (1..=CROWD).map(|player| world.count(player, ItemKind::Wood)).sum();
+    assert_eq!(wood, 2 * (CROWD as u32 - 1));
+}
+
+#[test]
+fn a_building_under_way_on_another_node_does_not_slip_past_a_revocation() {
+    let mut world = World::new(8, 2);
+    for player in [1, 2] {
+        world.settle(player, &[(ItemKind::Totem, 1), (ItemKind::Stone, 8)]);
+        world.enter(player, player as usize - 1);
+    }
+    world.run(500);
+    let (chunk, player) = (CHUNKS[0], PlayerId(2));
+    let place = spot(StructureKind::Totem, chunk, 1);
+    world.stand(1, place);
+    assert_eq!(world.act(1, Action::ClaimEstate { place, chunks: CHUNKS[1..].to_vec() }), DONE);
+    world.run(1_000);
+    let Some(Doc::Estate(estate)) = world.book.get(home(chunk), DocName::Estate).cloned() else { panic!() };
+    let permit = Action::Permit { chunk, estate: estate.id, player, rights: vec![Right::Build] };
+    assert_eq!(world.act(1, permit), DONE);
+    world.run(1_000);
+    // The node of player 2 has decided that it may build, and is about to say so.
+    let place = spot(StructureKind::Hearth, CHUNKS[3], 1);
+    world.stand(2, place);
+    let built =
+        ask_and_hold(&mut world, 2, Action::Build { kind: StructureKind::Hearth, place, turned: false });
+    assert_eq!(world.act(1, Action::Revoke { chunk, estate: estate.id, player }), DONE);
+    world.release();
+    assert_eq!(world.hear(2, built), no(RuleReject::Forbidden));
+    assert_eq!(world.count(2, ItemKind::Stone), 8, "what was paid came back");
+    // In the same moment, either may be first; nothing is built twice or by halves.
+    world.net.store_ms = 80;
+    let (mut done, mut late) = (0, 0);
+    for _ in 0..12 {
+        let permit = Action::Permit { chunk, estate: estate.id, player, rights: vec![Right::Build] };
+        assert_eq!(world.act(1, permit), DONE);
+        world.run(1_000);
+        let build = Action::Build { kind: StructureKind::Hearth, place, turned: false };
+        let wait = u64::from(world.chance(500)) * 100;
+        let first = world.ask(1, Action::Revoke { chunk, estate: estate.id, player }).unwrap();
+        world.run(wait);
+        let then = world.ask(2, build).unwrap();
+        assert_eq!(world.hear(1, first), DONE);
+        match world.hear(2, then) {
+            DONE => done += 1,
+            end => {
+                assert_eq!(end, no(RuleReject::Forbidden));
+                late += 1;
+            }
+        }
+        if done > 0 {
+            break;
+        }
+    }
+    println!("{done} were built before the revocation, {late} came after it");
+    assert!(world.run_until(10_000, World::is_swept));
+    assert_eq!(unfinished(&world.book), None);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::*;
 use crate::client::limits::TEXT_CHARS_MAX;
 use crate::client::{ActError, OpenAct};
 use crate::ids::{Epoch, IslandId};
-use crate::limits::{ACTION_BYTES_MAX, ACTS_OPEN_MAX};
+use crate::limits::{ACT_RESENT_MS_MAX, ACTION_BYTES_MAX, ACTS_OPEN_MAX};
 use crate::wire::{Act, ActNumber, ActOutcome, Acted, Docs};
 
 fn id(epoch: u32, number: u32) -> ActNumber {
@@ -168,7 +168,10 @@ fn what_was_never_heard_of_is_known_in_the_end() {
     client.handle_closed(2_000);
     assert_eq!(client.phase(), Phase::Ended);
     let left: Vec<OpenAct> = client.open_acts().cloned().collect();
-    assert_eq!(left, [OpenAct { id: id(1, 2), island: 2, action: vec![2], waits: false }]);
+    assert_eq!(
+        left,
+        [OpenAct { id: id(1, 2), island: 2, action: vec![2], tick: welcome().tick as u32, waits: false }]
+    );
 }
 
 #[test]
@@ -191,6 +194,40 @@ fn another_world_is_asked_nothing_of_the_last_one() {
     drained(&mut client);
     let (again, _) = come_back(&mut client, &welcome());
     assert_eq!((again.len(), client.act(vec![2], 4_100)), (1, Ok(id(1, 2))));
+}
+
+#[test]
+fn what_was_asked_for_too_long_ago_is_over_and_not_asked_again() {
+    let mut client = rejoining();
+    client.act(vec![1], 1_100).unwrap();
+    let header = TickHeader { tick: welcome().tick as u32 + 50, ..TickHeader::default() };
+    client.handle_bytes(&tick_frame(header), 1_200, &mut Counts::default());
+    client.act(vec![2], 1_300).unwrap();
+    drained(&mut client);
+    // The client's own clock stood still meanwhile, the world's did not: the first act is a tick too old.
+    let ticks = ACT_RESENT_MS_MAX / u64::from(welcome().tick_ms) + 1;
+    let late = Welcome { tick: welcome().tick + ticks, epoch: 2, ..welcome() };
+    let (again, told) = come_back(&mut client, &late);
+    assert_eq!(again.iter().map(|act| act.id).collect::<Vec<_>>(), [id(1, 2)]);
+    assert_eq!(told, [acted(id(1, 1), ActOutcome::Over)]);
+    // A node whose clock is behind makes nothing old.
+    let (again, _) = come_back(&mut client, &Welcome { tick: welcome().tick - 1, epoch: 3, ..welcome() });
+    assert_eq!(again.iter().map(|act| act.id).collect::<Vec<_>>(), [id(1, 2)]);
+}
+
+#[test]
+fn a_ticket_of_before_a_journey_leads_back_to_the_allocator_at_once() {
+    let mut client = starting();
+    client.handle_connected(0);
+    for (round, goes_at_once) in [(1, true), (2, false)] {
+        client.handle_bytes(&seat(&["n1:1", "n2:1"]), 10 * round, &mut Counts::default());
+        client.handle_connected(10 * round);
+        outputs(&mut client);
+        client.handle_bytes(&RejectCode::Travelled.frame(), 10 * round, &mut Counts::default());
+        let phase = if goes_at_once { Phase::Allocator } else { Phase::Waiting };
+        assert_eq!(client.phase(), phase, "round {round}");
+        client.handle_connected(10 * round);
+    }
 }
 
 #[test]

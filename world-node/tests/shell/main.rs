@@ -1,4 +1,6 @@
-//! Whole nodes: the shell with the real core, real TCP, the real channel and an embedded store.
+//! Whole nodes: the shell with the real core, real TCP, the real channel and an embedded store, once Redis.
+
+mod redis_server;
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -22,6 +24,7 @@ use chunk_sync::wire::{
 };
 use chunk_sync_io::store::{StoreHandle, StoreUrl};
 use chunk_sync_io::world::{WorldClock, open_world};
+use redis_server::RedisServer;
 use world_node::core::Standing;
 use world_node::shell::{NodeEnd, NodeError, NodeHandle, NodeOptions, start};
 
@@ -31,7 +34,7 @@ const ISLAND: IslandId = IslandId(1);
 
 /// A world with one island, and what is needed to start nodes in it and to write tickets for them.
 struct World {
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
     store: StoreHandle,
     record: WorldRecord,
     clock: WorldClock,
@@ -41,8 +44,13 @@ struct World {
 impl World {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let url: StoreUrl = format!("embedded:{}", folder.path().display()).parse().expect("a URL");
-        let store = StoreHandle::open(&url).await.expect("a writable folder");
+        let url = format!("embedded:{}", folder.path().display());
+        Self { _folder: Some(folder), ..Self::on(&url).await }
+    }
+
+    async fn on(url: &str) -> Self {
+        let url: StoreUrl = url.parse().expect("a URL");
+        let store = StoreHandle::open(&url).await.expect("a store that can be opened");
         let (record, clock) = open_world(&store).await.expect("opened");
         let nodes = (1..=3).map(NodeId).collect();
         let island = IslandRecord { island: ISLAND, design: 200, cap: 300, minimum: 60, nodes };
@@ -50,7 +58,7 @@ impl World {
         let commit = Commit::new(PartitionKey::cluster(WORLD, CLUSTER_PLAN), Token(1));
         let answer = store.call(StoreOp::Commit(commit.put(DOC_PLAN, encode(&plan)))).await;
         assert!(matches!(answer, StoreAnswer::Committed(CommitOutcome::Done { .. })), "{answer:?}");
-        Self { _folder: folder, store, record, clock, tickets: 0 }
+        Self { _folder: None, store, record, clock, tickets: 0 }
     }
 
     fn options(node: u32) -> NodeOptions {
@@ -81,6 +89,7 @@ impl World {
             expires_ms: self.clock.now_ms() + TICKET_MS,
             nodes: (1..=3).map(NodeId).collect(),
             name: format!("player{player}"),
+            guest: false,
         };
         ticket.sign(&TicketKey::from(&self.record.keys[0]))
     }
@@ -277,6 +286,20 @@ async fn a_stopped_node_has_left_and_freed_its_port() {
     let again = NodeOptions { listen: node.address(), ..World::options(2) };
     let again = world.start(again).await.expect("started again");
     tokio::time::timeout(DEADLINE, again.serving()).await.expect("in time").expect("serves");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_another_server_answers_for_the_store_the_core_is_told() {
+    let mut redis = RedisServer::start();
+    let world = World::on(&redis.url()).await;
+    let node = world.serving(1).await;
+    assert_eq!(node.stats().counters.acts.doubts, 0);
+    redis.restart();
+    let began = Instant::now();
+    while node.stats().counters.acts.doubts == 0 {
+        assert!(began.elapsed() < DEADLINE, "what the core knows of the store that was is believed still");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
