@@ -4,6 +4,7 @@ mod acts;
 mod coming_back;
 mod creatures;
 mod late_and_lost;
+mod suspended;
 mod town;
 
 use chunk_sync::ids::Source;
