@@ -5,6 +5,7 @@ mod coming_back;
 mod creatures;
 mod homes;
 mod late_and_lost;
+mod suspended;
 mod town;
 
 use chunk_sync::ids::Source;
