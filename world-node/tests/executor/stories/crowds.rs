@@ -113,6 +113,7 @@ fn a_building_under_way_on_another_node_does_not_slip_past_a_revocation() {
     assert_eq!(world.act(1, Action::Revoke { chunk, estate: estate.id, player }), DONE);
     world.release();
     assert_eq!(world.hear(2, built), no(RuleReject::Forbidden));
+    assert!(world.run_until(10_000, World::is_swept));
     assert_eq!(world.count(2, ItemKind::Stone), 8, "what was paid came back");
     // In the same moment, either may be first; nothing is built twice or by halves.
     world.net.store_ms = 80;
