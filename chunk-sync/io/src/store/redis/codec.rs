@@ -16,10 +16,10 @@ use crate::store::{StoreOptions, events};
 
 /// The function library. The number is part of its name so that an older node which connects during a rolling
 /// upgrade doesn't replace what newer ones call: change it whenever arguments, replies or rows change.
-pub(super) const LIBRARY: &str = "atoll_3";
-const COMMIT: &str = "atoll_3_commit";
-const TAIL: &str = "atoll_3_tail";
-const PAGE: &str = "atoll_3_page";
+pub(super) const LIBRARY: &str = "atoll_4";
+const COMMIT: &str = "atoll_4_commit";
+const TAIL: &str = "atoll_4_tail";
+const PAGE: &str = "atoll_4_page";
 /// The places among KEYS that every commit has: partition, log, the server's time in office, ledger.
 const KEYS_ALWAYS: usize = 4;
 pub(super) const HEX_BYTES: usize = 16;
