@@ -1,6 +1,7 @@
 //! The stores against their contract: one suite, every backend; then what only a real backend can get wrong.
 
 mod acts;
+mod damage;
 mod differential;
 mod durability;
 mod embedded;
