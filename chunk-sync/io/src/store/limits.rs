@@ -1,7 +1,7 @@
 //! Named limits of the stores' drivers, with the relations between them.
 
 use bytes::Bytes;
-use chunk_sync::limits::{NODE_LEASE_MS, NODE_RENEW_MS, STORE_FAILOVER_MS_MAX};
+use chunk_sync::limits::{ACT_WAIT_MS, NODE_LEASE_MS, NODE_RENEW_MS, STORE_FAILOVER_MS_MAX};
 use chunk_sync::store::{EVENTS_PER_COMMIT_MAX_BYTES, IndexStep, StoreOp, WRITES_PER_COMMIT_MAX_BYTES};
 
 /// How long one call of the store may take before its outcome counts as unknown.
