@@ -5,6 +5,7 @@
 //! a one is answered before the file is written. Used through `StoreHandle` only; it
 //! never blocks a thread of the runtime except to end its own thread when the last handle goes.
 
+mod blocks;
 mod clock;
 mod engine;
 mod file;
@@ -13,6 +14,7 @@ mod partition;
 mod rows;
 mod shelf;
 mod whole;
+mod witness;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,13 +1,18 @@
 //! Named limits of the stores' drivers, with the relations between them.
 
 use bytes::Bytes;
-use chunk_sync::limits::{NODE_RENEW_MS, STORE_FAILOVER_MS_MAX};
+use chunk_sync::limits::{ACT_WAIT_MS, NODE_LEASE_MS, NODE_RENEW_MS, STORE_FAILOVER_MS_MAX};
 use chunk_sync::store::{EVENTS_PER_COMMIT_MAX_BYTES, IndexStep, StoreOp, WRITES_PER_COMMIT_MAX_BYTES};
 
 /// How long one call of the store may take before its outcome counts as unknown.
-pub const CALL_WAIT_MS: u64 = 2_000;
-/// How long it may take to connect to Redis and load the functions, each time.
-pub const CONNECT_WAIT_MS: u64 = 2_000;
+///
+/// A server that is slow by two seconds has answered a commit and the wait for its replicas by then: it is slow, not
+/// away, and keeps its connections.
+pub const CALL_WAIT_MS: u64 = 5_000;
+/// How long each step of connecting to Redis and of loading the functions may take.
+pub const CONNECT_WAIT_MS: u64 = 4_000;
+/// How slow a server may be that is still waited for.
+pub const SLOW_MS: u64 = 2_000;
 /// First wait before Redis is connected to again; doubles up to [`RECONNECT_MS_MAX`].
 pub const RECONNECT_MS_MIN: u64 = 50;
 /// Longest wait between two attempts to reach Redis.
@@ -16,12 +21,14 @@ pub const RECONNECT_MS_MAX: u64 = 1_000;
 /// often a server with `appendfsync everysec` writes to its disk.
 pub const CONFIRM_WAIT_MS: u64 = 1_500;
 /// How much later than that the answer may come before the connection counts as dead.
-pub const CONFIRM_GRACE_MS: u64 = 500;
+pub const CONFIRM_GRACE_MS: u64 = SLOW_MS + 500;
 /// How long before the end of a call its wait for replicas and disks ends: the call is answered in time, and its
 /// connection is not blamed.
 pub const CONFIRM_MARGIN_MS: u64 = 100;
 /// How long a peer may be silent on the level of TCP before the connection counts as dead.
 pub const SILENCE_MS_MAX: u64 = 8_000;
+/// How often a server is asked whether it is still the master that it was, whatever else is asked of it.
+pub const MASTER_CHECKED_EVERY_MS: u64 = 1_000;
 /// How often a cluster's slots are read at most.
 pub const TOPOLOGY_EVERY_MS: u64 = 200;
 /// How long an ops query may take.
@@ -32,8 +39,10 @@ pub const LISTING_WAIT_MS: u64 = 120_000;
 pub const REPLICA_WAIT_MS: u64 = 1_000;
 /// How long after no replica of a master was any good the next one is tried.
 pub const REPLICA_AGAIN_MS: u64 = 5_000;
-/// How often the embedded store tries to open its file again after the disk failed.
+/// How often the embedded store tries to open its file again, or to write to it, after the disk failed.
 pub const REOPEN_EVERY_MS: u64 = 1_000;
+/// A try to write that fails costs a repair of the file; this many times as long goes by before the next one.
+pub const REOPENING_SHARE: u32 = 10;
 
 /// Connections of one handle to each master of Redis, whatever its load; ops queries add one to a replica of each.
 pub const REDIS_CONNECTIONS_PER_MASTER: usize = 3;
@@ -68,9 +77,17 @@ pub const FULL_PARTITIONS_KNOWN_MAX: usize = 1_024;
 /// Memory that the embedded store keeps of its file.
 pub const EMBEDDED_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-const _: () = assert!(CALL_WAIT_MS * 2 <= NODE_RENEW_MS, "a lost renewal can be sent again in time");
 const _: () =
-    assert!(CONFIRM_WAIT_MS + CONFIRM_MARGIN_MS < CALL_WAIT_MS, "a group that waits in vain is told so");
+    assert!(NODE_RENEW_MS + 2 * CALL_WAIT_MS < NODE_LEASE_MS, "a lost renewal can be sent again in time");
+const _: () =
+    assert!(2 * SLOW_MS + CONFIRM_MARGIN_MS < CALL_WAIT_MS, "a slow server is not one that is away");
+const _: () = assert!(SLOW_MS < CONNECT_WAIT_MS && CALL_WAIT_MS < SILENCE_MS_MAX);
+const _: () =
+    assert!(CALL_WAIT_MS + CONNECT_WAIT_MS < STORE_FAILOVER_MS_MAX, "one that hangs is left in time");
+const _: () = assert!(
+    CONFIRM_WAIT_MS + CONFIRM_GRACE_MS + CONFIRM_MARGIN_MS < CALL_WAIT_MS,
+    "a group that waits in vain is told so"
+);
 const _: () = assert!(REPLICA_WAIT_MS * 2 < OPS_WAIT_MS && OPS_WAIT_MS < LISTING_WAIT_MS);
 const _: () = assert!(RECONNECT_MS_MIN < RECONNECT_MS_MAX && RECONNECT_MS_MAX < STORE_FAILOVER_MS_MAX);
 const _: () = assert!(

@@ -28,10 +28,13 @@ use self::find::Place;
 use self::link::{Link, Links};
 use self::listing::Listing;
 use self::ops::Replicas;
-use super::limits::{CONFIRM_MARGIN_MS, CONFIRM_WAIT_MS};
+use super::limits::{CONFIRM_GRACE_MS, CONFIRM_MARGIN_MS, CONFIRM_WAIT_MS};
 use super::masters::Masters;
 use super::url::{Asked, RedisKind, RedisUrl};
 use super::{OpenError, StoreOptions};
+
+/// How long it may take until it is known whether a commit is safe: its own wait, and the way there and back.
+const CONFIRMED_BY: Duration = Duration::from_millis(CONFIRM_WAIT_MS + CONFIRM_GRACE_MS);
 
 /// Redis as a store.
 pub(super) struct RedisStore {
@@ -140,16 +143,22 @@ impl RedisStore {
     async fn ask(&self, link: &mut Link, op: &StoreOp) -> Result<Option<StoreAnswer>, RedisError> {
         Ok(match op {
             StoreOp::Load { partition } => {
-                let mut both = redis::pipe();
-                both.add_command(codec::load_command(partition)).cmd("TIME");
-                let reply: Vec<Value> = both.query_async(&mut link.reads).await?;
-                codec::read_load(reply).map(StoreAnswer::Loaded)
+                let commands = [codec::load_command(partition), redis::cmd("TIME")];
+                match link.ask_master(&commands).await? {
+                    Some(reply) => codec::read_load(reply).map(StoreAnswer::Loaded),
+                    None => Some(StoreAnswer::Failed(self.demoted(link, partition.shard()))),
+                }
             }
             StoreOp::Commit(commit) => self.commit(link, commit).await?,
             StoreOp::Tail { partition, after } => {
-                let reply: Value =
-                    codec::tail_command(partition, *after).query_async(&mut link.reads).await?;
-                codec::read_tail(reply).map(StoreAnswer::Tailed)
+                match link
+                    .ask_master(&[codec::tail_command(partition, *after)])
+                    .await?
+                    .map(|mut all| all.pop())
+                {
+                    Some(reply) => reply.and_then(codec::read_tail).map(StoreAnswer::Tailed),
+                    None => Some(StoreAnswer::Failed(self.demoted(link, partition.shard()))),
+                }
             }
         })
     }
@@ -168,7 +177,7 @@ impl RedisStore {
         let reply: Value = command(true).query_async(&mut lane.connection).await?;
         let Some(outcome) = codec::read_commit(commit, reply) else { return Ok(None) };
         if outcome.settled() {
-            let by = ends.min(Instant::now() + Duration::from_millis(CONFIRM_WAIT_MS));
+            let by = ends.min(Instant::now() + CONFIRMED_BY);
             if let Err(fault) = confirmer.confirm(&lane, confirm, by).await {
                 // It is done, but not as safe as asked: sent again, it is only waited for.
                 self.unconfirmed(link, commit.partition.shard(), fault);
@@ -187,7 +196,7 @@ impl RedisStore {
         // A wait covers what was written before on its own connection, and with that all before it.
         let marked = carry::mark_command(shard).query_async::<()>(&mut lane.connection).await;
         marked.map_err(|error| self.ops_fault(link, shard, &error))?;
-        let by = Instant::now() + Duration::from_millis(CONFIRM_WAIT_MS);
+        let by = Instant::now() + CONFIRMED_BY;
         confirmer.confirm(&lane, confirm, by).await.map_err(|fault| {
             self.unconfirmed(link, shard, fault);
             StoreFault::TimedOut

@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use chunk_sync::ids::{PlayerId, WorldId};
 use chunk_sync::store::{
-    Act, Commit, CommitOutcome, Durability, PartitionKey, Refusal, StoreAnswer, StoreFault, StoreOp, Token,
+    Act, Commit, CommitOutcome, Durability, PartitionKey, Refusal, RestoreError, StoreAnswer, StoreFault,
+    StoreOp, Token,
 };
 use chunk_sync_io::store::{StoreHandle, StoreOptions, StoreUrl};
 
+use crate::proxy::Proxy;
 use crate::redis_faults::answered;
 use crate::redis_server::RedisServer;
 
@@ -221,7 +223,7 @@ async fn a_wait_that_is_never_answered_ends() {
     assert_eq!(waiting.await.unwrap(), StoreAnswer::Failed(StoreFault::TimedOut));
     // Long enough for the wait to count as lost.
     let hung = Instant::now();
-    while hung.elapsed() < Duration::from_secs(3) {
+    while hung.elapsed() < Duration::from_secs(6) {
         let said = store.call(StoreOp::Commit(put(2, Durability::Persisted))).await;
         assert!(matches!(said, StoreAnswer::Failed(StoreFault::TimedOut | StoreFault::Away)), "{said:?}");
         tokio::task::yield_now().await;
@@ -264,6 +266,75 @@ async fn the_ledger_shows_only_what_is_safe() {
     promoted.ops().ledger_trim(key().shard(), 3).await.unwrap();
     assert!(is_done(&promoted.call(StoreOp::Commit(put(4, Durability::Accepted).ledger("4"))).await));
     assert_eq!(promoted.ops().ledger_page(None, 10).await.unwrap().entries[0].sequence, 4);
+}
+
+/// A full master with replicas: nothing is taken, and the ledger gets out of it, which is what makes room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ledger_of_a_full_server_can_be_drained() {
+    let master = RedisServer::start_with(&[]);
+    let replica = RedisServer::start_replica_of(&master);
+    master.until_followed().await;
+    let store = StoreHandle::open_with(&url(&master, "?replicas=1"), PATIENT).await.unwrap();
+    for token in 1..=3 {
+        let commit = put(token, Durability::Persisted).ledger(format!("{token}"));
+        assert!(is_done(&store.call(StoreOp::Commit(commit)).await));
+    }
+    master.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let full = store.call(StoreOp::Commit(put(4, Durability::Persisted))).await;
+    assert_eq!(full, StoreAnswer::Failed(StoreFault::Full));
+    let ops = store.ops();
+    assert_eq!(ops.ledger_page(None, 10).await.expect("a page").entries.len(), 3);
+    ops.ledger_trim(key().shard(), 3).await.expect("trimmed");
+    assert_eq!(ops.ledger_page(None, 10).await.expect("a page").entries, []);
+    // It is still the replica that is waited for.
+    replica.signal("STOP");
+    master.run(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    let commit = put(4, Durability::Accepted).ledger("4");
+    assert!(is_done(&store.call(StoreOp::Commit(commit)).await));
+    master.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    assert_eq!(ops.ledger_page(None, 10).await, Err(StoreFault::TimedOut));
+    replica.signal("CONT");
+}
+
+/// Also an import that finds a partition there, perhaps from its own first try, says so only once it is safe.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_is_there_is_one_that_is_safe() {
+    let (from, master) = (RedisServer::start(), RedisServer::start_with(&[]));
+    let source = StoreHandle::open(&from.url()).await.unwrap();
+    assert!(is_done(&source.call(StoreOp::Commit(put(1, Durability::Persisted))).await));
+    let raw = source.ops().partitions_page(None, 10).await.unwrap().partitions.remove(0);
+    let replica = RedisServer::start_replica_of(&master);
+    master.until_followed().await;
+    let store = StoreHandle::open_with(&url(&master, "?replicas=1"), PATIENT).await.unwrap();
+    replica.signal("STOP");
+    for _ in 0..2 {
+        let said = store.ops().restore_partition(&raw).await;
+        assert_eq!(said, Err(RestoreError::Store(StoreFault::TimedOut)));
+    }
+    replica.signal("CONT");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while store.ops().restore_partition(&raw).await != Err(RestoreError::Present { key: key() }) {
+        assert!(Instant::now() < deadline, "never safe");
+    }
+    assert_eq!(token_on(&replica).await, Some("1".into()));
+}
+
+/// A way of two seconds to a master whose replica is waited for: the commit and the wait both fit into one call.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_of_a_slow_master_are_waited_for() {
+    let master = RedisServer::start_with(&[]);
+    let replica = RedisServer::start_replica_of(&master);
+    master.until_followed().await;
+    let way = Proxy::to(master.port()).await;
+    let slow = format!("redis://127.0.0.1:{}/0?replicas=1", way.port());
+    let store = StoreHandle::open(&slow.parse().unwrap()).await.unwrap();
+    let before = way.accepted();
+    way.slow(2_000);
+    for token in 1..=2 {
+        assert!(is_done(&store.call(StoreOp::Commit(put(token, Durability::Persisted))).await));
+        assert_eq!(token_on(&replica).await, Some(token.to_string()));
+    }
+    assert_eq!(way.accepted(), before, "a slow server loses no connection");
 }
 
 /// Both ends are asked again after the connection was made anew: the first try's write lies before it.

@@ -408,6 +408,17 @@ fn child_that_fills_its_disk() {
         };
         assert!(matches!(fault, StoreFault::Full | StoreFault::TimedOut), "{fault:?}");
         assert!(kept > 10, "the disk is full after {kept}");
+        // As long as it is full nothing is taken, and everything is read.
+        let full = Instant::now();
+        let mut refused = 0;
+        while full.elapsed() < Duration::from_secs(3) || refused < 10 {
+            let commit =
+                Commit::new(PartitionKey::player(PlayerId(kept)), Token(1)).put("doc", value.clone());
+            let said = store.call(StoreOp::Commit(commit)).await;
+            assert!(matches!(said, StoreAnswer::Failed(StoreFault::Full | StoreFault::TimedOut)), "{said:?}");
+            refused += 1;
+            assert_eq!(load(&store, PartitionKey::player(PlayerId(kept - 1))).await.doc("doc"), Some(&value));
+        }
         let deadline = Instant::now() + Duration::from_secs(30);
         for player in 0..kept {
             let op = StoreOp::Load { partition: PartitionKey::player(PlayerId(player)) };
@@ -422,6 +433,22 @@ fn child_that_fills_its_disk() {
             };
             assert_eq!(view.doc("doc"), Some(&value), "player {player} of {kept}");
         }
+        // Room again.
+        let limit = rustix::process::Rlimit { current: None, maximum: None };
+        rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
+        loop {
+            let commit =
+                Commit::new(PartitionKey::player(PlayerId(kept)), Token(1)).put("doc", value.clone());
+            match store.call(StoreOp::Commit(commit)).await {
+                StoreAnswer::Committed(CommitOutcome::Done { .. }) => break,
+                StoreAnswer::Failed(StoreFault::Full | StoreFault::TimedOut) => {}
+                other => panic!("{other:?}"),
+            }
+            assert!(Instant::now() < deadline, "nothing is taken though there is room");
+        }
+        for player in 0..=kept {
+            assert_eq!(load(&store, PartitionKey::player(PlayerId(player))).await.doc("doc"), Some(&value));
+        }
     });
 }
 
@@ -430,7 +457,7 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
     // Writing past the limit then fails instead of ending the process.
     let child = Command::new("sh")
-        .args(["-c", "ulimit -f 32768 && trap '' XFSZ && exec \"$0\" \"$@\""])
+        .args(["-c", "ulimit -S -f 32768 && trap '' XFSZ && exec \"$0\" \"$@\""])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "embedded::child_that_fills_its_disk", "--ignored", "--nocapture"])
         .env(CHILD_FOLDER, folder.path())

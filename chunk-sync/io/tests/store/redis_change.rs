@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use chunk_sync::ids::{PlayerId, WorldId};
 use chunk_sync::store::{
-    Commit, CommitOutcome, Durability, LEASE_TTL_MAX_MS, LeaseStep, PartitionKey, Refusal, Shard,
-    StoreAnswer, StoreFault, StoreOp, Token,
+    Commit, CommitOutcome, Durability, LEASE_TTL_MAX_MS, LeaseStep, LedgerCursor, PartitionKey, Refusal,
+    Shard, StoreAnswer, StoreFault, StoreOp, Tail, Token,
 };
 use chunk_sync_io::store::{StoreHandle, StoreOptions, StoreUrl};
 
+use crate::proxy::Proxy;
 use crate::redis_faults::answered;
-use crate::redis_server::RedisServer;
+use crate::redis_server::{RedisServer, free_port};
 
 fn key() -> PartitionKey {
     PartitionKey::cluster(WorldId(1), "keys")
@@ -84,6 +85,143 @@ async fn a_demoted_master_is_left_for_its_successor() {
     assert!(is_done(&answered(&store, put(2)).await));
     assert_eq!(store.master_epoch(key().shard()), 1);
     master.until("master_link_status", "up").await;
+}
+
+/// Demoted by hand, a server keeps its connections and goes on answering: who only reads notices it too.
+#[tokio::test]
+async fn a_demoted_master_is_not_read() {
+    let (master, replica) = pair().await;
+    let store = StoreHandle::open(&either(&replica, &master, "")).await.unwrap();
+    assert!(is_done(&store.call(put(1)).await));
+    let info: String = master.ask(&["INFO"]).await;
+    let written = info.lines().find_map(|line| line.strip_prefix("master_repl_offset:")).unwrap();
+    replica.until("slave_repl_offset", written).await;
+    replica.run(&["REPLICAOF", "NO", "ONE"]).await;
+    master.run(&["REPLICAOF", "127.0.0.1", &replica.port().to_string()]).await;
+    let said = store.call(StoreOp::Load { partition: key() }).await;
+    assert_eq!(said, StoreAnswer::Failed(StoreFault::Away), "it is no master any more");
+    assert_eq!(token(&store).await, Token(1));
+    assert_eq!(store.master_epoch(key().shard()), 1);
+}
+
+/// There and back again, without a restart and without a call in between: what the other one took meanwhile, or what
+/// was lost on the way, is not what is in memory.
+#[tokio::test]
+async fn a_master_that_was_a_replica_for_a_while_is_another_one() {
+    let (master, replica) = pair().await;
+    let store = StoreHandle::open(&either(&master, &replica, "")).await.unwrap();
+    assert!(is_done(&store.call(put(1)).await));
+    let mut changes = store.master_changes();
+    replica.run(&["REPLICAOF", "NO", "ONE"]).await;
+    master.run(&["REPLICAOF", "127.0.0.1", &replica.port().to_string()]).await;
+    master.until("master_link_status", "up").await;
+    master.run(&["REPLICAOF", "NO", "ONE"]).await;
+    replica.run(&["REPLICAOF", "127.0.0.1", &master.port().to_string()]).await;
+    tokio::time::timeout(Duration::from_secs(30), changes.changed()).await.expect("is noticed").unwrap();
+    assert!(store.master_epoch(key().shard()) >= 1);
+    assert_eq!(token(&store).await, Token(1));
+}
+
+/// A replica that had not heard of the newest commits takes over: what it has is served, whoever holds more in memory is
+/// told, and what is sent again is done once.
+#[tokio::test]
+async fn a_replica_that_is_behind_takes_over_with_what_it_has() {
+    let (mut master, replica) = pair().await;
+    let store = StoreHandle::open(&either(&master, &replica, "?replicas=1")).await.unwrap();
+    let commit = |token: u64| Commit::new(key(), Token(token)).put(format!("{token}"), "x").event("put");
+    assert!(is_done(&store.call(StoreOp::Commit(commit(1))).await));
+    replica.signal("STOP");
+    // Or what is on its way to the replica would be read when it goes on.
+    master.run(&["CLIENT", "KILL", "TYPE", "replica"]).await;
+    assert!(is_done(&store.call(StoreOp::Commit(commit(2).durability(Durability::Accepted))).await));
+    let unknown = store.call(StoreOp::Commit(commit(3))).await;
+    assert_eq!(unknown, StoreAnswer::Failed(StoreFault::TimedOut));
+    assert_eq!(token(&store).await, Token(3), "what is read may be ahead of what is safe");
+    let mut changes = store.master_changes();
+    let before = store.master_epoch(key().shard());
+
+    master.kill();
+    replica.signal("CONT");
+    replica.run(&["REPLICAOF", "NO", "ONE"]).await;
+    master.restart_with(&["--replicaof", "127.0.0.1", &replica.port().to_string()]);
+    assert_eq!(token(&store).await, Token(1), "the older state, as nothing more was acknowledged as safe");
+    changes.changed().await.unwrap();
+    assert!(store.master_epoch(key().shard()) > before);
+    for _ in 0..2 {
+        let said = answered(&store, StoreOp::Commit(commit(3))).await;
+        let StoreAnswer::Committed(CommitOutcome::Done { token, previous, .. }) = said else {
+            panic!("{said:?}")
+        };
+        assert_eq!((token, previous), (Token(3), Token(1)));
+    }
+    let tail = StoreOp::Tail { partition: key(), after: Token(1) };
+    let StoreAnswer::Tailed(Tail::Events(logged)) = answered(&store, tail).await else {
+        panic!("the log is whole")
+    };
+    assert_eq!(logged.iter().map(|logged| logged.token).collect::<Vec<_>>(), [Token(3)]);
+    let StoreAnswer::Loaded(view) = answered(&store, StoreOp::Load { partition: key() }).await else {
+        panic!()
+    };
+    assert_eq!(view.docs.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["1", "3"]);
+}
+
+/// A page of the ledger that was read of one master while another one took over: it is not for the new one to say that it
+/// is safe, as it may never have heard of what is in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_the_ledger_is_safe_where_it_was_read() {
+    let (old, new) = pair().await;
+    let its_replica = RedisServer::start_replica_of(&new);
+    new.until_followed().await;
+    let way = Proxy::to(old.port()).await;
+    let url = format!("redis://127.0.0.1:{},127.0.0.1:{}/0?replicas=1", way.port(), new.port());
+    let store = StoreHandle::open(&url.parse().unwrap()).await.unwrap();
+    // Both of what is waited for and of what isn't.
+    assert!(is_done(&store.call(put(1)).await));
+    new.run(&["REPLICAOF", "NO", "ONE"]).await;
+    // Among the last shards, so that the page is read in few steps.
+    let mut players = (0..).map(|player| PartitionKey::player(PlayerId(player)));
+    let late = players.find(|key| key.shard() >= Shard(3_900)).expect("there is one");
+    let before = LedgerCursor { shard: Shard(late.shard().0 - 1), sequence: 0 };
+    let booked = Commit::new(late, Token(2)).ledger("lost").durability(Durability::Accepted);
+    assert!(is_done(&store.call(StoreOp::Commit(booked)).await));
+
+    way.slow(2_500);
+    way.refuse();
+    let ops = store.ops();
+    let reading = tokio::spawn(async move { ops.ledger_page(Some(before), 10).await });
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while old.calls("xrange").await == 0 {
+        assert!(Instant::now() < deadline, "nobody reads");
+    }
+    // The answer is under way over one connection, and the others are lost, which whoever commits finds out.
+    let list: String = old.ask(&["CLIENT", "LIST", "TYPE", "normal"]).await;
+    for line in list
+        .lines()
+        .filter(|line| !["role", "info", "xrange"].iter().any(|cmd| line.contains(&format!("cmd={cmd} "))))
+    {
+        let id = line.split(' ').find_map(|field| field.strip_prefix("id=")).expect("has an id");
+        old.run(&["CLIENT", "KILL", "ID", id]).await;
+    }
+    assert!(is_done(&answered(&store, put(3)).await));
+    assert_eq!(store.master_epoch(key().shard()), 1);
+    let page = reading.await.unwrap().expect("a page");
+    assert_eq!(page.entries, [], "what the new master never heard of is not safe");
+    drop(its_replica);
+}
+
+/// A Sentinel that was cut off names an old master; the next one knows better.
+#[tokio::test]
+async fn the_next_sentinel_is_asked_when_the_named_master_is_none() {
+    let (master, replica) = pair().await;
+    let nobody = free_port().to_string();
+    let sentinel = |port: &str| RedisServer::start_sentinel("main", port);
+    let (of_nobody, of_replica) = (sentinel(&nobody), sentinel(&replica.port().to_string()));
+    let right = sentinel(&master.port().to_string());
+    for wrong in [&of_nobody, &of_replica] {
+        let url = format!("redis-sentinel://127.0.0.1:{},127.0.0.1:{}/main/0", wrong.port(), right.port());
+        let store = StoreHandle::open(&url.parse().unwrap()).await.expect("the second one tells");
+        assert!(matches!(store.call(StoreOp::Load { partition: key() }).await, StoreAnswer::Loaded(_)));
+    }
 }
 
 #[tokio::test]

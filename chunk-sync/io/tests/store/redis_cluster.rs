@@ -144,6 +144,24 @@ async fn three_masters_are_one_store() {
     assert_eq!((found.len(), ops.index_entries(&index).await), (300, Ok(300)));
 }
 
+/// A node that was cut off from the others, and knows that it isn't well, still says how things were.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_cut_off_is_not_believed() {
+    let nodes = three().await;
+    let bus = free_port().to_string();
+    let alone = RedisServer::start_with(&[&SETTINGS[..4], &["--cluster-port", &bus]].concat());
+    alone.run(&["CLUSTER", "ADDSLOTSRANGE", "0", "8000"]).await;
+    until_all(&[&alone], "not well", |said| said.contains("cluster_state:fail") && said.contains("0-8000"))
+        .await;
+    let error = StoreHandle::open(&url(&alone, "")).await.err().expect("is refused").to_string();
+    assert!(error.contains("not well"), "{error}");
+    let both = format!("redis-cluster://{},{}/", address(&alone), address(&nodes[0]));
+    let store = StoreHandle::open(&both.parse().expect("a URL")).await.expect("opens");
+    for player in 0..50 {
+        assert!(is_done(&store.call(StoreOp::Commit(put(player, 1))).await));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slots_that_move_are_followed() {
     let nodes = three().await;

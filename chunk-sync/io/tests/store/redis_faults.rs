@@ -7,6 +7,7 @@ use chunk_sync::ids::WorldId;
 use chunk_sync::store::{Commit, CommitOutcome, PartitionKey, StoreAnswer, StoreFault, StoreOp, Token};
 use chunk_sync_io::store::{OpenError, StoreHandle, StoreOptions};
 
+use crate::proxy::Proxy;
 use crate::redis_server::RedisServer;
 
 fn key() -> PartitionKey {
@@ -115,6 +116,67 @@ async fn a_full_server_is_full_and_still_read() {
     assert!(matches!(store.call(tail).await, StoreAnswer::Tailed(_)));
     server.run(&["CONFIG", "SET", "maxmemory", "0"]).await;
     assert!(done(&store.call(put(2)).await));
+}
+
+/// Whoever has to connect to a full server anew reads it as before, and is told that it is full.
+#[tokio::test]
+async fn a_full_server_is_connected_to_again() {
+    let server = RedisServer::start();
+    let store = StoreHandle::open(&server.url()).await.unwrap();
+    assert!(done(&store.call(put(1)).await));
+    server.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    server.run(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+    let StoreAnswer::Loaded(view) = answered(&store, load()).await else { panic!("is not read") };
+    assert_eq!(view.token, Token(1));
+    assert_eq!(answered(&store, put(2)).await, StoreAnswer::Failed(StoreFault::Full));
+    let another = StoreHandle::open(&server.url()).await.expect("opens, as the functions are there");
+    assert!(matches!(another.call(load()).await, StoreAnswer::Loaded(_)));
+    server.run(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    assert!(done(&store.call(put(2)).await));
+}
+
+/// A server that throws away what it has when its memory is full is not one to keep anything on.
+#[tokio::test]
+async fn a_server_that_evicts_is_refused_at_the_start_and_later() {
+    let server = RedisServer::start_with(&["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]);
+    let error = StoreHandle::open(&server.url()).await.err().expect("is refused").to_string();
+    assert!(error.contains("maxmemory-policy allkeys-lru") && error.contains("noeviction"), "{error}");
+    // What looks only at keys that expire leaves ours alone.
+    server.run(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]).await;
+    let store = StoreHandle::open(&server.url()).await.unwrap();
+    assert!(done(&store.call(put(1)).await));
+    server.run(&["CONFIG", "SET", "maxmemory-policy", "allkeys-random"]).await;
+    server.run(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+    let away = Instant::now();
+    while away.elapsed() < Duration::from_secs(2) {
+        let said = store.call(put(2)).await;
+        assert!(matches!(said, StoreAnswer::Failed(StoreFault::Away | StoreFault::TimedOut)), "{said:?}");
+        tokio::task::yield_now().await;
+    }
+    server.run(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
+    assert!(done(&answered(&store, put(2)).await));
+}
+
+/// Two and a half seconds on the way are slow, and nothing else: everything is done, over the connections that there are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_server_is_waited_for() {
+    let server = RedisServer::start_with_tcp();
+    let way = Proxy::to(server.port()).await;
+    let url = format!("redis://127.0.0.1:{}/3", way.port());
+    let store = StoreHandle::open(&url.parse().unwrap()).await.unwrap();
+    assert!(done(&store.call(put(1)).await));
+    let before = way.accepted();
+    way.slow(2_500);
+    for token in 2..=4 {
+        let (load, commit) = tokio::join!(store.call(load()), store.call(put(token)));
+        assert!(matches!(load, StoreAnswer::Loaded(_)) && done(&commit), "{load:?} {commit:?}");
+    }
+    assert_eq!(way.accepted(), before, "a slow server loses no connection");
+    // Also whoever connects to it anew.
+    server.run(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+    assert!(done(&answered(&store, put(5)).await));
+    way.slow(0);
+    assert!(done(&store.call(put(6)).await));
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ enum Kind {
     Embedded { handle: Mutex<Option<StoreHandle>>, folder: TempDir },
     Redis { handle: StoreHandle, server: RedisServer },
     Cluster { handle: StoreHandle, nodes: [RedisServer; 3] },
+    Lent { handle: StoreHandle, url: StoreUrl },
 }
 
 const OLD: StoreOptions = StoreOptions { lease_guard_ms: 0, call_wait_ms: 10_000, actor_idle_ms: 0 };
@@ -57,12 +58,20 @@ impl Subject {
         Self { kind: Kind::Cluster { handle, nodes } }
     }
 
+    /// On servers that others use before and after: they go on when everything else of it restarts.
+    pub(crate) async fn lent(url: &StoreUrl) -> Self {
+        let handle = StoreHandle::open_with(url, OLD).await.expect("opens");
+        Self { kind: Kind::Lent { handle, url: url.clone() } }
+    }
+
     /// The real store behind it, if it is one.
     pub(crate) fn handle(&self) -> Option<StoreHandle> {
         match &self.kind {
             Kind::Memory(_) => None,
             Kind::Embedded { handle, .. } => handle.lock().expect("unpoisoned").clone(),
-            Kind::Redis { handle, .. } | Kind::Cluster { handle, .. } => Some(handle.clone()),
+            Kind::Redis { handle, .. } | Kind::Cluster { handle, .. } | Kind::Lent { handle, .. } => {
+                Some(handle.clone())
+            }
         }
     }
 
@@ -87,6 +96,10 @@ impl Subject {
                 drop(handle);
                 let handle = StoreHandle::open_with(&server.url(), OLD).await.expect("opens again");
                 Kind::Redis { handle, server }
+            }
+            Kind::Lent { handle, url } => {
+                drop(handle);
+                return Self::lent(&url).await;
             }
             Kind::Cluster { mut nodes, handle } => {
                 drop(handle);
@@ -121,6 +134,7 @@ impl Subject {
             Kind::Redis { server, .. } => {
                 Kind::Redis { handle: StoreHandle::open(&server.url()).await.expect("opens again"), server }
             }
+            Kind::Lent { .. } => panic!("these servers are not young"),
             Kind::Cluster { nodes, .. } => {
                 let url = redis_cluster::url(&nodes[0], "");
                 Kind::Cluster { handle: StoreHandle::open(&url).await.expect("opens again"), nodes }
@@ -228,7 +242,7 @@ impl Subject {
             Kind::Memory(_) => Self::memory(),
             Kind::Embedded { .. } => Self::embedded().await,
             Kind::Redis { .. } => Self::redis().await,
-            Kind::Cluster { .. } => Self::cluster().await,
+            Kind::Cluster { .. } | Kind::Lent { .. } => Self::cluster().await,
         }
     }
 

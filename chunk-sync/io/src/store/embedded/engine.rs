@@ -2,6 +2,7 @@
 //! the store's own thread; the rule of what a commit does is `chunk_sync::store::apply`.
 
 use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,27 +13,63 @@ use chunk_sync::store::{
 };
 use redb::{Database, ReadableDatabase, ReadableTable};
 
+use super::blocks::Blocks;
 use super::clock::Clock;
-use super::file::{self, LOG, META, META_CLOCK_MS, ROWS};
+use super::file::{self, LOG, META, META_BATCH, META_CLOCK_MS, Opened, ROWS};
 use super::partition::{Idlest, Partition, Tables};
 use super::rows::{self, Damaged, Head};
 use super::shelf::Shelf;
 use super::whole::{self, Change};
-use crate::store::limits::REOPEN_EVERY_MS;
+use super::witness::Witness;
+use crate::store::limits::{REOPEN_EVERY_MS, REOPENING_SHARE};
 use crate::store::masters::Masters;
 use crate::store::{OpenError, StoreOptions};
 
 /// The file and its clock.
 pub(super) struct Engine {
     folder: PathBuf,
-    database: Option<Arc<Database>>,
+    file: Held,
     shelf: Arc<Shelf>,
     masters: Arc<Masters>,
     clock: Clock,
     idlest: Idlest,
-    tried: Instant,
+    /// While writing fails: how, and when it is tried again.
+    refused: Option<Refused>,
     /// What was said of the last failure, while it fails.
-    failing: Option<String>,
+    failing: Option<StoreFault>,
+}
+
+/// The file as it is held now.
+enum Held {
+    Open {
+        database: Arc<Database>,
+        blocks: Blocks,
+        witness: Witness,
+    },
+    /// It can't be opened at the moment.
+    Closed {
+        tried: Instant,
+    },
+    /// It isn't what was written, or not there any more. Nothing of it is served until somebody has looked at it.
+    Broken {
+        text: String,
+    },
+}
+
+impl Held {
+    fn opened(&mut self) -> Result<(&Database, &mut Witness), StoreFault> {
+        match self {
+            Held::Open { database, witness, .. } => Ok((database, witness)),
+            Held::Closed { .. } => Err(StoreFault::Away),
+            Held::Broken { text } => Err(StoreFault::Broken { text: text.clone() }),
+        }
+    }
+}
+
+/// Commits are answered with this until then: each try that fails costs a repair of the file, and reads wait for it.
+struct Refused {
+    fault: StoreFault,
+    until: Instant,
 }
 
 /// Why an operation, or a whole batch, failed.
@@ -41,6 +78,8 @@ pub(super) enum Failure {
     Damaged(Damaged),
     /// The file can't be used.
     Redb(redb::Error),
+    /// What reads and writes the file panicked: it met what can't be in a sound one.
+    Panic(String),
 }
 
 impl From<Damaged> for Failure {
@@ -67,7 +106,13 @@ impl Failure {
             {
                 StoreFault::Full
             }
+            Failure::Redb(redb::Error::Io(error))
+                if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+            {
+                StoreFault::Broken { text: file::damaged(&error.to_string()) }
+            }
             Failure::Redb(error) => StoreFault::Broken { text: error.to_string() },
+            Failure::Panic(text) => StoreFault::Broken { text: file::damaged(text) },
         }
     }
 }
@@ -80,18 +125,17 @@ impl Engine {
         shelf: Arc<Shelf>,
         masters: Arc<Masters>,
     ) -> Result<Self, OpenError> {
-        let (database, last_ms) = file::open(&folder)?;
-        let database = Arc::new(database);
+        let Opened { database, blocks, witness, last_ms } = file::open(&folder)?;
         shelf.put(&database);
         let clock = Clock::start(last_ms, options);
         Ok(Self {
             folder,
-            database: Some(database),
+            file: Held::Open { database, blocks, witness },
             shelf,
             masters,
             clock,
             idlest: Idlest::default(),
-            tried: Instant::now(),
+            refused: None,
             failing: None,
         })
     }
@@ -102,96 +146,164 @@ impl Engine {
     pub(super) fn run<'o>(
         &mut self,
         ops: impl ExactSizeIterator<Item = &'o StoreOp> + Clone,
-        accepted: impl FnMut(usize, &StoreAnswer),
+        mut accepted: impl FnMut(usize, &StoreAnswer),
     ) -> Vec<StoreAnswer> {
-        let Some(database) = self.database.as_ref() else {
-            self.reopen();
-            return vec![StoreAnswer::Failed(StoreFault::Away); ops.len()];
+        self.reopen_now_and_then();
+        let (database, witness) = match self.file.opened() {
+            Ok(opened) => opened,
+            Err(fault) => return ops.map(|_| StoreAnswer::Failed(fault.clone())).collect(),
         };
-        let mut committing = false;
         let writes = ops.clone().any(|op| matches!(op, StoreOp::Commit(_)));
-        let done = if writes {
-            write_batch(database, &self.clock, &mut self.idlest, ops.clone(), accepted, &mut committing)
-        } else {
-            read_batch(database, &self.clock, ops.clone())
-        };
-        if done.is_ok() && writes && self.failing.take().is_some() {
-            tracing::info!(folder = %self.folder.display(), "embedded store: it works again");
+        let refused = self.refused.as_ref().filter(|refused| writes && Instant::now() < refused.until);
+        let refused = refused.map(|refused| refused.fault.clone());
+        let mut committing = false;
+        let done = no_panic(|| match &refused {
+            Some(fault) => read_batch(database, &self.clock, ops.clone(), Some(fault)),
+            None if !writes => read_batch(database, &self.clock, ops.clone(), None),
+            None => {
+                let (clock, idlest) = (&self.clock, &mut self.idlest);
+                write_batch(database, clock, idlest, witness, ops.clone(), &mut accepted, &mut committing)
+            }
+        });
+        if done.is_ok() && writes && refused.is_none() {
+            self.works_again();
         }
         done.unwrap_or_else(|failure| {
             self.failed(&failure);
-            let fault = |op: &StoreOp| match op {
-                // The disk failed while it took the batch: what of it lasts shows when the file is read again.
-                StoreOp::Commit(_) if committing => StoreFault::TimedOut,
-                _ => failure.fault(),
-            };
-            ops.map(|op| StoreAnswer::Failed(fault(op))).collect()
+            // The disk failed while it took the batch: what of it lasts shows when the file is read again.
+            let fault = if committing { StoreFault::TimedOut } else { failure.fault() };
+            self.read_anyway(ops, &fault)
         })
+    }
+
+    /// What is only read needs no disk that can be written.
+    fn read_anyway<'o>(
+        &self,
+        ops: impl ExactSizeIterator<Item = &'o StoreOp> + Clone,
+        fault: &StoreFault,
+    ) -> Vec<StoreAnswer> {
+        let read = match &self.file {
+            Held::Open { database, .. } => {
+                no_panic(|| read_batch(database, &self.clock, ops.clone(), Some(fault)))
+            }
+            _ => Ok(ops.clone().map(|_| StoreAnswer::Failed(fault.clone())).collect()),
+        };
+        // Whatever is wrong with it, the next one to ask finds out.
+        read.unwrap_or_else(|failure| ops.map(|_| StoreAnswer::Failed(failure.fault())).collect())
     }
 
     /// Makes a change of ops tools, on disk when this returns.
     pub(super) fn change(&mut self, change: &Change) -> Result<(), RestoreError> {
-        let Some(database) = self.database.as_ref() else {
-            self.reopen();
-            return Err(StoreFault::Away.into());
-        };
+        self.reopen_now_and_then();
+        let (database, witness) = self.file.opened()?;
+        if let Some(refused) = self.refused.as_ref().filter(|refused| Instant::now() < refused.until) {
+            return Err(refused.fault.clone().into());
+        }
         let mut committing = false;
-        let done = change_alone(database, &mut self.idlest, change, &mut committing);
+        let done = no_panic(|| change_alone(database, &mut self.idlest, witness, change, &mut committing));
+        if done.is_ok() {
+            self.works_again();
+        }
         done.unwrap_or_else(|failure| {
             self.failed(&failure);
             Err(if committing { StoreFault::TimedOut } else { failure.fault() }.into())
         })
     }
 
-    fn failed(&mut self, failure: &Failure) {
-        let fault = failure.fault().to_string();
-        if self.failing.as_ref() != Some(&fault) {
-            // Said once for as long as it stays the same.
-            tracing::error!(folder = %self.folder.display(), %fault, "embedded store: it fails");
-            self.failing = Some(fault);
+    fn works_again(&mut self) {
+        self.refused = None;
+        if self.failing.take().is_some() {
+            tracing::info!(folder = %self.folder.display(), "embedded store: it works again");
         }
-        if matches!(failure, Failure::Redb(_)) {
-            // redb wants its file reopened after any I/O error.
-            self.database = None;
-            self.idlest.forget();
-            self.shelf.clear();
+    }
+
+    fn reopen_now_and_then(&mut self) {
+        if let Held::Closed { tried } = self.file
+            && tried.elapsed() >= Duration::from_millis(REOPEN_EVERY_MS)
+        {
             self.reopen();
         }
     }
 
-    fn reopen(&mut self) {
-        if self.tried.elapsed() < Duration::from_millis(REOPEN_EVERY_MS) {
+    fn failed(&mut self, failure: &Failure) {
+        let fault = failure.fault();
+        if self.failing.as_ref() != Some(&fault) {
+            // Said once for as long as it stays the same.
+            tracing::error!(folder = %self.folder.display(), %fault, "embedded store: it fails");
+            self.failing = Some(fault.clone());
+        }
+        if matches!(failure, Failure::Damaged(_)) {
             return;
         }
-        self.tried = Instant::now();
-        match file::open(&self.folder) {
-            Ok((database, _)) => {
+        // redb wants its file reopened after any I/O error; that also finds out whether the file is sound. At once,
+        // since what was committed can still be read.
+        self.shelf.clear();
+        self.idlest.forget();
+        let began = Instant::now();
+        let held = std::mem::replace(&mut self.file, Held::Closed { tried: began });
+        if let Held::Open { database, blocks, .. } = held {
+            if matches!(failure, Failure::Panic(_)) {
+                blocks.seal();
+            }
+            if no_panic(|| Ok(drop(database))).is_err() {
+                tracing::error!("embedded store: the file can't be closed in order");
+            }
+        }
+        self.reopen();
+        let wait = Duration::from_millis(REOPEN_EVERY_MS).max(began.elapsed() * REOPENING_SHARE);
+        self.refused = Some(Refused { fault, until: Instant::now() + wait });
+    }
+
+    fn reopen(&mut self) {
+        self.file = match file::open_existing(&self.folder) {
+            Ok(Opened { database, blocks, witness, .. }) => {
                 tracing::debug!("embedded store: the file is open again");
-                let database = Arc::new(database);
                 self.shelf.put(&database);
-                self.database = Some(database);
                 // What was accepted and not yet on disk is gone: who has it in memory loads again.
                 self.masters.all_changed();
+                Held::Open { database, blocks, witness }
             }
-            Err(error) => tracing::error!(%error, "embedded store: cannot open the file again"),
+            Err(error @ OpenError::Unreadable { .. }) => {
+                tracing::error!(%error, "embedded store: nothing of it is served any more");
+                Held::Broken { text: error.to_string() }
+            }
+            Err(error) => {
+                tracing::error!(%error, "embedded store: cannot open the file again");
+                Held::Closed { tried: Instant::now() }
+            }
+        };
+        if let Held::Broken { text } = &self.file {
+            self.shelf.broken(text);
         }
     }
+}
+
+/// Takes a panic of redb for what it says of the file.
+fn no_panic<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(Failure::Panic(file::panic_text(panic.as_ref()))))
 }
 
 fn read_batch<'o>(
     database: &Database,
     clock: &Clock,
     ops: impl Iterator<Item = &'o StoreOp>,
+    refused: Option<&StoreFault>,
 ) -> Result<Vec<StoreAnswer>, Failure> {
     let transaction = database.begin_read()?;
     let (rows, log) = (transaction.open_table(ROWS)?, transaction.open_table(LOG)?);
-    ops.map(|op| or_fault(read(&rows, &log, clock, op))).collect()
+    let answer = |op: &StoreOp| match (op, refused) {
+        (StoreOp::Commit(_), Some(fault)) => Ok(StoreAnswer::Failed(fault.clone())),
+        _ => or_fault(read(&rows, &log, clock, op)),
+    };
+    ops.map(answer).collect()
 }
 
 fn write_batch<'o>(
     database: &Database,
     clock: &Clock,
     idlest: &mut Idlest,
+    witness: &mut Witness,
     ops: impl Iterator<Item = &'o StoreOp> + Clone,
     mut accepted: impl FnMut(usize, &StoreAnswer),
     committing: &mut bool,
@@ -211,7 +323,9 @@ fn write_batch<'o>(
             });
         }
         if changed {
-            transaction.open_table(META)?.insert(META_CLOCK_MS, clock.now().now_ms)?;
+            let mut meta = transaction.open_table(META)?;
+            meta.insert(META_CLOCK_MS, clock.now().now_ms)?;
+            meta.insert(META_BATCH, witness.next())?;
         }
     }
     for (at, (op, answer)) in ops.zip(&answers).enumerate() {
@@ -222,6 +336,7 @@ fn write_batch<'o>(
     if changed {
         *committing = true;
         transaction.commit()?;
+        witness.saw();
     } else {
         transaction.abort()?;
     }
@@ -231,14 +346,17 @@ fn write_batch<'o>(
 fn change_alone(
     database: &Database,
     idlest: &mut Idlest,
+    witness: &mut Witness,
     change: &Change,
     committing: &mut bool,
 ) -> Result<Result<(), RestoreError>, Failure> {
     let transaction = database.begin_write()?;
     let made = whole::change(&mut Tables::open(&transaction, idlest)?, change)?;
     if made == Ok(true) {
+        transaction.open_table(META)?.insert(META_BATCH, witness.next())?;
         *committing = true;
         transaction.commit()?;
+        witness.saw();
     } else {
         transaction.abort()?;
     }

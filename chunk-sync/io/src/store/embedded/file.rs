@@ -1,9 +1,17 @@
 //! The embedded store's file: opening it, with clear words for everything that can be wrong with it.
 
+use std::any::Any;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::panic::catch_unwind;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{Database, DatabaseError, ReadableDatabase, StorageError, TableDefinition};
 
+use super::blocks::Blocks;
+use super::witness::{WITNESS_NAME, Witness, is_there, sync};
 use crate::store::OpenError;
 use crate::store::limits::EMBEDDED_CACHE_BYTES_MAX;
 
@@ -28,79 +36,196 @@ pub(super) const META_FORMAT: &str = "format";
 /// The latest time of the store's clock that a commit saw.
 pub(super) const META_CLOCK_MS: &str = "clock_ms";
 
+/// The number of the newest batch.
+pub(super) const META_BATCH: &str = "batch";
+
 /// The layout that this version writes. It reads 2 too, which has no ledgers, and 1, which has no actors and no
 /// indexes either, and makes them 3: a version that knew nothing of acts would do them again, and one that knew
 /// nothing of ledgers would leave them out.
 const FORMAT: u64 = 3;
-const FORMATS_OLDER: std::ops::RangeInclusive<u64> = 1..=2;
+const FORMATS: std::ops::RangeInclusive<u64> = 1..=FORMAT;
+/// What to do about a file that can't be used any more.
+const RESTORE: &str = "keep it, and import a copy of the world into another folder (docs/operations.md)";
+/// redb says 0.3 when it takes back the newest batch, and 0.6 in every repair.
+const ROLLED_BACK_BEFORE: f64 = 0.5;
 const FILE_NAME: &str = "store.redb";
 
-/// Opens the file in `folder`, making both if need be; answers it with the latest time that it remembers.
-pub(super) fn open(folder: &Path) -> Result<(Database, u64), OpenError> {
-    let shown = || folder.display().to_string();
-    std::fs::create_dir_all(folder).map_err(|error| OpenError::Folder {
-        path: shown(),
-        reason: format!("cannot make the folder: {error}"),
-    })?;
-    let database = Database::builder()
-        .set_cache_size(EMBEDDED_CACHE_BYTES_MAX)
-        .create(folder.join(FILE_NAME))
-        .map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: shown() },
-            DatabaseError::Storage(StorageError::Io(error))
-                if error.kind() != std::io::ErrorKind::InvalidData
-                    && error.kind() != std::io::ErrorKind::UnexpectedEof =>
-            {
-                OpenError::Folder { path: shown(), reason: format!("cannot open {FILE_NAME}: {error}") }
-            }
-            other => OpenError::Unreadable {
-                path: shown(),
-                reason: format!("{FILE_NAME} cannot be read: {other}"),
-            },
-        })?;
-    let last_ms = prepare(&database).map_err(|error| match error {
-        Prepare::Newer(format) => OpenError::Unreadable {
-            path: shown(),
-            reason: format!("{FILE_NAME} has format {format}; this version reads formats up to {FORMAT}"),
-        },
-        Prepare::Redb(error) => {
-            OpenError::Unreadable { path: shown(), reason: format!("{FILE_NAME} cannot be used: {error}") }
+/// A file that was judged and found sound.
+pub(super) struct Opened {
+    pub(super) database: Arc<Database>,
+    pub(super) blocks: Blocks,
+    pub(super) witness: Witness,
+    /// The latest time that it remembers.
+    pub(super) last_ms: u64,
+}
+
+/// Opens the file in `folder`, making both where there never was one. All of it is read and checked before anything
+/// in it is changed or served.
+pub(super) fn open(folder: &Path) -> Result<Opened, OpenError> {
+    std::fs::create_dir_all(folder)
+        .map_err(|error| unusable(folder, format!("cannot make the folder: {error}")))?;
+    if !is_there(&folder.join(FILE_NAME)) && !Witness::is_there(folder) {
+        make(folder)?;
+    }
+    open_existing(folder)
+}
+
+/// Opens the file that has to be in `folder`.
+pub(super) fn open_existing(folder: &Path) -> Result<Opened, OpenError> {
+    let file = match File::options().read(true).write(true).open(folder.join(FILE_NAME)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(unreadable(
+                folder,
+                format!(
+                    "{FILE_NAME} is missing, though {WITNESS_NAME} says that a store was made here; put it back, \
+                     or remove {WITNESS_NAME} to begin a new world"
+                ),
+            ));
         }
-    })?;
-    Ok((database, last_ms))
-}
-
-enum Prepare {
-    Newer(u64),
-    Redb(redb::Error),
-}
-
-impl<E: Into<redb::Error>> From<E> for Prepare {
-    fn from(error: E) -> Self {
-        Prepare::Redb(error.into())
+        Err(error) => return Err(unusable(folder, format!("cannot open {FILE_NAME}: {error}"))),
+    };
+    if file.metadata().is_ok_and(|about| about.len() == 0) {
+        let reason = format!("{FILE_NAME} is empty, so what it held is lost; {RESTORE}");
+        return Err(unreadable(folder, reason));
+    }
+    // What redb makes of a damaged file may be a panic.
+    match catch_unwind(|| judge(folder, file)) {
+        Ok(judged) => judged,
+        Err(panic) => Err(unreadable(folder, damaged(&panic_text(panic.as_ref())))),
     }
 }
 
-/// Makes the tables of a new file, checks the format of an old one.
-fn prepare(database: &Database) -> Result<u64, Prepare> {
-    let known = match database.begin_read()?.open_table(META) {
-        Ok(meta) => {
-            let value =
-                |name| -> Result<u64, Prepare> { Ok(meta.get(name)?.map_or(0, |value| value.value())) };
-            Some((value(META_FORMAT)?, value(META_CLOCK_MS)?))
+/// Makes an empty store, whole before it has its name.
+fn make(folder: &Path) -> Result<(), OpenError> {
+    let failed = |error: std::io::Error| unusable(folder, format!("cannot make {FILE_NAME}: {error}"));
+    let made = folder.join(format!("{FILE_NAME}.new-{}", std::process::id()));
+    match std::fs::remove_file(&made) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let database = Database::create(&made).map_err(|error| as_open_error(folder, error))?;
+    make_tables(&database).map_err(|error| unusable(folder, format!("cannot make {FILE_NAME}: {error}")))?;
+    drop(database);
+    // Whoever made one at the same time was first.
+    let named = std::fs::hard_link(&made, folder.join(FILE_NAME));
+    let named = named.or_else(|error| match error.kind() {
+        ErrorKind::AlreadyExists => Ok(()),
+        _ => std::fs::rename(&made, folder.join(FILE_NAME)),
+    });
+    named.map_err(failed)?;
+    let _ = std::fs::remove_file(&made);
+    sync(folder).map_err(failed)
+}
+
+/// Reads all of a file; one that is not what was written is refused and left as it is.
+fn judge(folder: &Path, file: File) -> Result<Opened, OpenError> {
+    let failed = |error: DatabaseError| as_open_error(folder, error);
+    let blocks = Blocks::hold(file).map_err(failed)?;
+    let (unclean, rolled_back) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let mut builder = Database::builder();
+    builder.set_cache_size(EMBEDDED_CACHE_BYTES_MAX).set_repair_callback({
+        let (unclean, rolled_back) = (Arc::clone(&unclean), Arc::clone(&rolled_back));
+        move |repair| {
+            unclean.store(true, Ordering::SeqCst);
+            // It says so much only when it had to take back the newest batch.
+            if repair.progress() > 0.0 && repair.progress() < ROLLED_BACK_BEFORE {
+                rolled_back.store(true, Ordering::SeqCst);
+            }
         }
-        Err(redb::TableError::TableDoesNotExist(_)) => None,
+    });
+    let mut database = builder.create_with_backend(blocks.clone()).map_err(failed)?;
+    // One that was not closed was read and checked by its repair just now.
+    if !unclean.load(Ordering::SeqCst) && !database.check_integrity().map_err(failed)? {
+        return Err(unreadable(folder, damaged("its pages do not fit together")));
+    }
+    let known = read_meta(&database).map_err(|error| unreadable(folder, damaged(&error.to_string())))?;
+    let batch = known.map_or(0, |known| known.batch);
+    let witnessed = Witness::read(folder);
+    if let Some(format) = known.map(|known| known.format).filter(|format| !FORMATS.contains(format)) {
+        let reason = format!("{FILE_NAME} has format {format}; this version reads formats up to {FORMAT}");
+        return Err(unreadable(folder, reason));
+    }
+    if batch < witnessed {
+        return Err(unreadable(
+            folder,
+            damaged(&format!(
+                "it ends with batch {batch}, though batch {witnessed} was acknowledged; if it is an older copy that \
+                 you put there, remove {WITNESS_NAME} to go back to it"
+            )),
+        ));
+    }
+    blocks.release().map_err(|error| unusable(folder, format!("cannot write {FILE_NAME}: {error}")))?;
+    if rolled_back.load(Ordering::SeqCst) {
+        tracing::warn!(
+            folder = %folder.display(),
+            "embedded store: the newest batch was not whole, as after a loss of power, and was taken back; if there \
+             was none, the disk is damaged"
+        );
+    }
+    if known.is_none_or(|known| known.format != FORMAT) {
+        let made = make_tables(&database);
+        made.map_err(|error| unreadable(folder, format!("{FILE_NAME} cannot be used: {error}")))?;
+    }
+    let witness = Witness::of(folder, batch);
+    let witness =
+        witness.map_err(|error| unusable(folder, format!("cannot write {WITNESS_NAME}: {error}")))?;
+    let last_ms = known.map_or(0, |known| known.clock_ms);
+    Ok(Opened { database: Arc::new(database), blocks, witness, last_ms })
+}
+
+/// What a damaged file is called, wherever it is noticed.
+pub(super) fn damaged(how: &str) -> String {
+    format!("{FILE_NAME} is damaged ({how}); {RESTORE}")
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("it cannot be read").to_owned()
+}
+
+fn as_open_error(folder: &Path, error: DatabaseError) -> OpenError {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: folder.display().to_string() },
+        DatabaseError::Storage(StorageError::Io(error))
+            if !matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+        {
+            unusable(folder, format!("cannot open {FILE_NAME}: {error}"))
+        }
+        other => unreadable(folder, damaged(&other.to_string())),
+    }
+}
+
+fn unusable(folder: &Path, reason: String) -> OpenError {
+    OpenError::Folder { path: folder.display().to_string(), reason }
+}
+
+fn unreadable(folder: &Path, reason: String) -> OpenError {
+    OpenError::Unreadable { path: folder.display().to_string(), reason }
+}
+
+/// What a file says of itself.
+#[derive(Clone, Copy)]
+struct Meta {
+    format: u64,
+    clock_ms: u64,
+    batch: u64,
+}
+
+/// What a file says of itself; nothing if it has no tables.
+fn read_meta(database: &Database) -> Result<Option<Meta>, redb::Error> {
+    let meta = match database.begin_read()?.open_table(META) {
+        Ok(meta) => meta,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    match known {
-        Some((FORMAT, last_ms)) => Ok(last_ms),
-        Some((older, last_ms)) if FORMATS_OLDER.contains(&older) => make_tables(database).map(|()| last_ms),
-        Some((other, _)) => Err(Prepare::Newer(other)),
-        None => make_tables(database).map(|()| 0),
-    }
+    let value = |name| -> Result<u64, redb::Error> { Ok(meta.get(name)?.map_or(0, |value| value.value())) };
+    Ok(Some(Meta { format: value(META_FORMAT)?, clock_ms: value(META_CLOCK_MS)?, batch: value(META_BATCH)? }))
 }
 
-fn make_tables(database: &Database) -> Result<(), Prepare> {
+fn make_tables(database: &Database) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     for table in [ROWS, LOG, ACTORS, INDEX, INDEX_SIZES, LEDGER, LEDGER_HEADS] {
         transaction.open_table(table)?;

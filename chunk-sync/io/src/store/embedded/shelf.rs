@@ -1,7 +1,7 @@
 //! What ops queries read of the embedded store's file: indexes, ledgers and whole partitions, in read transactions of their own beside the
 //! store's thread, which they never keep waiting.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use chunk_sync::store::{
     INDEX_NAMES_MAX, IndexCursor, IndexEntry, IndexPage, LedgerCursor, LedgerPage, Name, PartitionCursor,
@@ -17,6 +17,8 @@ use super::{ledger, rows, whole};
 #[derive(Default)]
 pub(super) struct Shelf {
     database: Mutex<Weak<Database>>,
+    /// Why nothing of it is served any more.
+    broken: OnceLock<String>,
 }
 
 impl Shelf {
@@ -30,7 +32,15 @@ impl Shelf {
         *self.database.lock().unwrap_or_else(PoisonError::into_inner) = Weak::new();
     }
 
+    /// No file will be open again.
+    pub(super) fn broken(&self, text: &str) {
+        self.broken.get_or_init(|| text.to_owned());
+    }
+
     fn database(&self) -> Result<Arc<Database>, StoreFault> {
+        if let Some(text) = self.broken.get() {
+            return Err(StoreFault::Broken { text: text.clone() });
+        }
         let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         database.upgrade().ok_or(StoreFault::Away)
     }

@@ -347,9 +347,14 @@ local function replace(keys, args)
   return 'done'
 end
 
+-- Writes something of no meaning, after which replicas and disks can be waited for. KEYS: what to write.
+local function mark(keys) return redis.call('SET', keys[1], '') end
+
 redis.register_function('@LIBRARY@_commit', commit)
 redis.register_function('@LIBRARY@_restore', restore)
 redis.register_function('@LIBRARY@_replace', replace)
+-- Also when the memory is full: what is in the ledger must get out of it then more than ever.
+redis.register_function { function_name = '@LIBRARY@_mark', callback = mark, flags = { 'allow-oom' } }
 redis.register_function { function_name = '@LIBRARY@_whole', callback = whole, flags = { 'no-writes' } }
 redis.register_function { function_name = '@LIBRARY@_page', callback = page, flags = { 'no-writes' } }
 redis.register_function { function_name = '@LIBRARY@_tail', callback = tail, flags = { 'no-writes' } }

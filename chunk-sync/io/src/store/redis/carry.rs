@@ -233,8 +233,8 @@ pub(super) fn restore_index_commands(index: &Name, shard: Shard, entries: &[Inde
 
 /// The command that writes something of no meaning, after which the server's replicas and disk can be waited for.
 pub(super) fn mark_command(shard: Shard) -> Cmd {
-    let mut command = redis::cmd("SET");
-    command.arg(format!("{{s{}}}:mark", shard.0)).arg("");
+    let mut command = redis::cmd("FCALL");
+    command.arg(format!("{LIBRARY}_mark")).arg(1).arg(format!("{{s{}}}:mark", shard.0));
     command
 }
 

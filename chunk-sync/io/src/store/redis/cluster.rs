@@ -182,8 +182,14 @@ fn addresses(of_shard: &[Option<Address>]) -> Result<Vec<Address>, String> {
     }
 }
 
-/// Which master has the slot of each shard, as one node sees it.
+/// Which master has the slot of each shard, as one node sees it; one that is cut off from the others sees what was.
 async fn slots(connection: &mut MultiplexedConnection, host: &str) -> Result<Vec<Option<Address>>, String> {
+    let mut state = redis::cmd("CLUSTER");
+    state.arg("INFO");
+    let info: String = within(state.query_async(connection)).await?;
+    if !info.lines().any(|line| line == "cluster_state:ok") {
+        return Err("its cluster is not well (cluster_state)".into());
+    }
     let mut command = redis::cmd("CLUSTER");
     command.arg("SLOTS");
     let ranges: Vec<Value> = within(command.query_async(connection)).await?;

@@ -28,10 +28,7 @@ impl Place {
         match self {
             Place::Node(info) => greet(info.clone()).await,
             Place::Url(url) => match url.kind() {
-                RedisKind::Sentinel(master) => {
-                    let (host, port) = ask_sentinels(url.hosts(), master).await?;
-                    greet(url.at(&host, port)).await
-                }
+                RedisKind::Sentinel(master) => named_by_sentinels(url, master).await,
                 RedisKind::Servers | RedisKind::Cluster => match url.hosts() {
                     [only] => greet(only.clone()).await,
                     several => the_one_master(several).await,
@@ -84,14 +81,27 @@ async fn the_one_master(hosts: &[ConnectionInfo]) -> Result<Found, String> {
     }
 }
 
-async fn ask_sentinels(sentinels: &[ConnectionInfo], master: &str) -> Result<(String, u16), String> {
+/// The first master that a Sentinel names and that is one: a Sentinel that was cut off may name an old one.
+async fn named_by_sentinels(url: &RedisUrl, master: &str) -> Result<Found, String> {
     let mut said = Vec::new();
-    for sentinel in sentinels {
-        match ask_sentinel(sentinel, master).await {
-            Ok(Some(address)) => return Ok(address),
-            Ok(None) => said.push(format!("{} knows no master {master:?}", sentinel.addr())),
-            Err(reason) => said.push(format!("{}: {reason}", sentinel.addr())),
-        }
+    for sentinel in url.hosts() {
+        let (host, port) = match ask_sentinel(sentinel, master).await {
+            Ok(Some(address)) => address,
+            Ok(None) => {
+                said.push(format!("{} knows no master {master:?}", sentinel.addr()));
+                continue;
+            }
+            Err(reason) => {
+                said.push(format!("{}: {reason}", sentinel.addr()));
+                continue;
+            }
+        };
+        let why = match greet(url.at(&host, port)).await {
+            Ok(found) if found.2.master => return Ok(found),
+            Ok(_) => "it is a replica".to_owned(),
+            Err(reason) => reason,
+        };
+        said.push(format!("{} names {host}:{port}: {why}", sentinel.addr()));
     }
     Err(format!("no Sentinel tells where the master is ({})", said.join("; ")))
 }

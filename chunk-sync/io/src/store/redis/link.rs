@@ -6,17 +6,17 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, RedisError};
+use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, RedisError, Value};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::codec::{LIBRARY, library_code};
 use super::confirm::Confirmer;
 use super::find::Place;
-use super::server::{Confirm, Server};
+use super::server::{Confirm, Server, leads};
 use crate::store::limits::{
-    CONNECT_WAIT_MS, IN_FLIGHT_UNITS_MAX, RECONNECT_MS_MAX, RECONNECT_MS_MIN, REDIS_CONNECTIONS_PER_MASTER,
-    SILENCE_MS_MAX,
+    CONNECT_WAIT_MS, IN_FLIGHT_UNITS_MAX, MASTER_CHECKED_EVERY_MS, RECONNECT_MS_MAX, RECONNECT_MS_MIN,
+    REDIS_CONNECTIONS_PER_MASTER, SILENCE_MS_MAX,
 };
 use crate::store::url::Asked;
 
@@ -32,6 +32,28 @@ pub(super) struct Link {
     pub(super) reads: MultiplexedConnection,
     /// Of what replicas or disks are waited for.
     pub(super) confirmer: Option<Confirmer>,
+}
+
+impl Link {
+    /// Whether these are the same connections.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (self.number, self.server.run) == (other.number, other.server.run)
+    }
+
+    /// Asks something of a master; nothing when the server has become a replica, whose answers may be old.
+    pub(super) async fn ask_master(&mut self, commands: &[Cmd]) -> Result<Option<Vec<Value>>, RedisError> {
+        let mut asked = redis::pipe();
+        for command in commands {
+            asked.add_command(command.clone());
+        }
+        if !self.server.tells_its_role {
+            return asked.query_async(&mut self.reads).await.map(Some);
+        }
+        // Last, so that what was read before was read of a master.
+        asked.cmd("ROLE");
+        let mut replies: Vec<Value> = asked.query_async(&mut self.reads).await?;
+        Ok(replies.pop().filter(leads).map(|_| replies))
+    }
 }
 
 const _: () =
@@ -96,10 +118,26 @@ struct Keeper {
 async fn keep(keeper: Keeper, mut suspected: mpsc::Receiver<u64>) {
     let Keeper { place, asked, connected, publish } = keeper;
     let mut number = 0;
-    // Ends when the store was dropped, and with it the other ends of both channels.
-    while let Some(suspect) = suspected.recv().await {
-        if suspect != number {
-            continue;
+    loop {
+        let newest = publish.borrow().clone();
+        tokio::select! {
+            suspect = suspected.recv() => match suspect {
+                // The store was dropped, and with it the other ends of both channels.
+                None => return,
+                Some(suspect) if suspect != number => continue,
+                Some(_) => {}
+            },
+            server = another(newest) => if server.master {
+                // It was a replica for a while, and may have lost what only it knew.
+                let run = server.run;
+                publish.send_modify(|link| {
+                    if let Some(link) = link {
+                        link.server.run = run;
+                    }
+                });
+                connected(run);
+                continue;
+            },
         }
         publish.send_replace(None);
         tracing::warn!(%place, "redis store: not connected, connecting");
@@ -123,31 +161,76 @@ async fn keep(keeper: Keeper, mut suspected: mpsc::Receiver<u64>) {
     }
 }
 
+/// Asks the server of these connections now and then who it is, until it is another one than it was.
+async fn another(link: Option<Link>) -> Server {
+    let Some(mut link) = link else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(Duration::from_millis(MASTER_CHECKED_EVERY_MS)).await;
+        // One that doesn't answer is the business of those who call it.
+        let Ok(server) = within(Server::identify(&mut link.reads)).await else { continue };
+        if !server.master || server.run != link.server.run {
+            return server;
+        }
+    }
+}
+
 /// Finds the master, makes the connections to it and loads the functions, so that a server which lost them (a new
 /// one, a wiped one) has them again.
 async fn connect(place: &Place, asked: Asked, number: u64) -> Result<Link, String> {
     let (info, mut reads, server) = place.master().await?;
     server.check(asked)?;
-    let load = async {
-        let mut load = redis::cmd("FUNCTION");
-        load.arg("LOAD").arg("REPLACE").arg(library_code());
-        load.query_async::<String>(&mut reads).await
+    // Loading takes memory, which a full server has none of: it has to stay readable over a new connection.
+    if !has_functions(&mut reads).await? {
+        load_functions(&mut reads).await?;
+    }
+    let waits = asked.replicas > 0 || server.confirm(asked.durability, asked) != Confirm::Nothing;
+    let confirmer = match waits {
+        true => {
+            let (one, other) = tokio::try_join!(open(&info), open(&info))?;
+            Some(Confirmer::new([one, other]))
+        }
+        false => None,
     };
-    let loaded = within(load).await.map_err(|reason| {
+    Ok(Link { number, server, reads, confirmer })
+}
+
+/// Whether a server has our functions just as they are here.
+async fn has_functions(connection: &mut MultiplexedConnection) -> Result<bool, String> {
+    let list = async {
+        let mut list = redis::cmd("FUNCTION");
+        list.arg("LIST").arg("LIBRARYNAME").arg(LIBRARY).arg("WITHCODE");
+        list.query_async::<Value>(connection).await
+    };
+    let listed = within(list).await.map_err(|reason| {
         if reason.contains("unknown command") {
             return format!("the server has no functions; Redis 7.0 or newer is needed ({reason})");
         }
         reason
     })?;
-    if loaded != LIBRARY {
-        return Err(format!("the server loaded {loaded:?}, not {LIBRARY}"));
+    Ok(names(&listed, library_code().as_bytes()))
+}
+
+/// Whether a text is somewhere in a reply.
+fn names(reply: &Value, wanted: &[u8]) -> bool {
+    match reply {
+        Value::BulkString(text) => text == wanted,
+        Value::SimpleString(text) => text.as_bytes() == wanted,
+        Value::Array(parts) => parts.iter().any(|part| names(part, wanted)),
+        Value::Map(parts) => parts.iter().any(|(_, part)| names(part, wanted)),
+        _ => false,
     }
-    let waits = asked.replicas > 0 || server.confirm(asked.durability, asked) != Confirm::Nothing;
-    let confirmer = match waits {
-        true => Some(Confirmer::new([open(&info).await?, open(&info).await?])),
-        false => None,
+}
+
+async fn load_functions(connection: &mut MultiplexedConnection) -> Result<(), String> {
+    let load = async {
+        let mut load = redis::cmd("FUNCTION");
+        load.arg("LOAD").arg("REPLACE").arg(library_code());
+        load.query_async::<String>(connection).await
     };
-    Ok(Link { number, server, reads, confirmer })
+    match within(load).await? {
+        loaded if loaded == LIBRARY => Ok(()),
+        loaded => Err(format!("the server loaded {loaded:?}, not {LIBRARY}")),
+    }
 }
 
 /// One connection, made within the time that connecting may take.

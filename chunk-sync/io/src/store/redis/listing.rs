@@ -13,7 +13,6 @@ use chunk_sync::store::{
     INDEX_NAMES_MAX, IndexEntry, Name, PARTITIONS_PAGE_BYTES, PartitionCursor, PartitionsPage, RawPartition,
     RestoreError, SHARD_COUNT, Shard, StoreFault, Token,
 };
-use redis::Value;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -124,7 +123,11 @@ impl RedisStore {
         match said.map_err(|error| self.ops_error(&link, shard, &error, true))?.as_str() {
             // It is there, whatever comes of the wait.
             "done" => self.settle(&link, shard).await.map_err(|_| StoreFault::TimedOut.into()),
-            "present" => Err(RestoreError::Present { key: raw.key.clone() }),
+            // Perhaps by an earlier try, of which nobody knows whether it is safe.
+            "present" => {
+                self.settle(&link, shard).await.map_err(|_| StoreFault::TimedOut)?;
+                Err(RestoreError::Present { key: raw.key.clone() })
+            }
             _ => Err(unreadable().into()),
         }
     }
@@ -205,14 +208,10 @@ impl RedisStore {
         let mut found = BTreeMap::new();
         for (mut link, shards) in self.by_master(&shards)?.into_values() {
             let its: Vec<_> = places.iter().filter(|place| shards.contains(&place.shard)).collect();
-            let mut pipeline = redis::pipe();
-            for place in &its {
-                pipeline.add_command(carry::whole_command(&place.key));
-            }
-            let said = pipeline.query_async::<Vec<Value>>(&mut link.reads).await;
-            for (place, reply) in
-                its.iter().zip(said.map_err(|error| self.ops_fault(&link, shards[0], &error))?)
-            {
+            let commands: Vec<_> = its.iter().map(|place| carry::whole_command(&place.key)).collect();
+            let said = link.ask_master(&commands).await;
+            let said = said.map_err(|error| self.ops_fault(&link, shards[0], &error))?;
+            for (place, reply) in its.iter().zip(said.ok_or_else(|| self.demoted(&link, shards[0]))?) {
                 let raw = carry::read_whole(&place.key, reply)
                     .ok_or_else(|| StoreFault::Broken { text: format!("bad reply for {}", place.key) })?;
                 if let Some(raw) = raw {

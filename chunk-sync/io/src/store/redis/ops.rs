@@ -145,7 +145,7 @@ impl RedisStore {
             |shard, wanted| codec::index_page_command(shard, index, rest(shard), wanted),
             codec::read_index_page,
         );
-        Ok(IndexPage::cut(found.await?, entries_max))
+        Ok(IndexPage::cut(found.await?.0, entries_max))
     }
 
     /// Counts the entries of an index.
@@ -179,11 +179,11 @@ impl RedisStore {
             |shard, wanted| carry::ledger_page_command(shard, rest(shard), wanted),
             carry::read_ledger,
         );
-        let page = LedgerPage::cut(found.await?, entries_max);
-        let mut shards: Vec<Shard> = page.entries.iter().map(|entry| entry.shard).collect();
-        shards.dedup();
-        for (link, shards) in self.by_master(&shards)?.into_values() {
-            self.settle(&link, shards[0]).await?;
+        let (found, asked) = found.await?;
+        let page = LedgerPage::cut(found, entries_max);
+        // Of those that it was read from: who answers for their shards by now may never have had it.
+        for (link, shard) in asked {
+            self.settle(&link, shard).await?;
         }
         Ok(page)
     }
@@ -195,16 +195,18 @@ impl RedisStore {
         trimmed.map(|_| ()).map_err(|error| self.ops_fault(&link, shard, &error))
     }
 
-    /// Reads what there is of every shard, in their order, until there is one more than `entries_max`.
+    /// Reads what there is of every shard, in their order, until there is one more than `entries_max`; answers with the
+    /// masters that were asked for it too, each with one of its shards.
     async fn walk<T>(
         &self,
         walk: Walk,
         count: impl Fn(Shard) -> Cmd,
         page: impl Fn(Shard, usize) -> Cmd,
         read: impl Fn(Shard, Value) -> Option<Vec<T>>,
-    ) -> Result<Vec<T>, StoreFault> {
+    ) -> Result<(Vec<T>, Vec<(Link, Shard)>), StoreFault> {
         let Walk { from, first, begun, entries_max } = walk;
         let mut found = Vec::new();
+        let mut masters: Vec<(Link, Shard)> = Vec::new();
         for shards in blocks(first) {
             let mut counts = self.counts(from, &shards, &count).await?.into_iter().peekable();
             while found.len() <= entries_max && counts.peek().is_some() {
@@ -221,15 +223,21 @@ impl RedisStore {
                         expected += if begun && shard == first { 0 } else { entries };
                     }
                 }
-                for (shard, reply) in self.fan_out(from, &asked, |shard| page(shard, wanted)).await? {
+                let (replies, links) = self.fan_out(from, &asked, |shard| page(shard, wanted)).await?;
+                for (shard, reply) in replies {
                     found.extend(read(shard, reply).ok_or_else(unreadable)?);
+                }
+                for (link, shard) in links {
+                    if masters.iter().all(|(known, _)| !known.is_same(&link)) {
+                        masters.push((link, shard));
+                    }
                 }
             }
             if found.len() > entries_max {
                 break;
             }
         }
-        Ok(found)
+        Ok((found, masters))
     }
 
     async fn counts(
@@ -238,19 +246,21 @@ impl RedisStore {
         shards: &[Shard],
         count: impl Fn(Shard) -> Cmd,
     ) -> Result<Vec<(Shard, usize)>, StoreFault> {
-        let replies = self.fan_out(from, shards, count).await?;
+        let (replies, _) = self.fan_out(from, shards, count).await?;
         let read = |(shard, reply)| Some((shard, redis::from_redis_value(reply).ok()?));
         replies.into_iter().map(read).collect::<Option<Vec<_>>>().ok_or_else(unreadable)
     }
 
-    /// Asks something of each shard, in one pipeline for each master; the replies are in the order of shards.
+    /// Asks something of each shard, in one pipeline for each master; the replies are in the order of shards. Answers
+    /// with the masters' connections too, each with one of its shards.
     async fn fan_out(
         &self,
         from: From,
         shards: &[Shard],
         command: impl Fn(Shard) -> Cmd,
-    ) -> Result<BTreeMap<Shard, Value>, StoreFault> {
+    ) -> Result<(BTreeMap<Shard, Value>, Vec<(Link, Shard)>), StoreFault> {
         let mut replies = BTreeMap::new();
+        let mut links = Vec::new();
         for (mut link, shards) in self.by_master(shards)?.into_values() {
             let commands: Vec<Cmd> = shards.iter().map(|shard| command(*shard)).collect();
             let said = match from {
@@ -260,17 +270,15 @@ impl RedisStore {
             let values: Vec<Value> = match said {
                 Some(values) => values,
                 None => {
-                    let mut pipeline = redis::pipe();
-                    for command in commands {
-                        pipeline.add_command(command);
-                    }
-                    let said = pipeline.query_async(&mut link.reads).await;
-                    said.map_err(|error| self.ops_fault(&link, shards[0], &error))?
+                    let said = link.ask_master(&commands).await;
+                    let said = said.map_err(|error| self.ops_fault(&link, shards[0], &error))?;
+                    said.ok_or_else(|| self.demoted(&link, shards[0]))?
                 }
             };
+            links.push((link, shards[0]));
             replies.extend(shards.into_iter().zip(values));
         }
-        Ok(replies)
+        Ok((replies, links))
     }
 
     /// These shards by the master that answers for them now, each with at least one.
@@ -292,6 +300,13 @@ impl RedisStore {
             self.suspect_map();
             StoreFault::Away
         })
+    }
+
+    /// The server of these connections is a replica by now.
+    pub(super) fn demoted(&self, link: &Link, shard: Shard) -> StoreFault {
+        self.links(shard).inspect(|links| links.suspect(link.number));
+        self.suspect_map();
+        StoreFault::Away
     }
 
     /// What an error on the connection to a shard's master means for an ops call that may be asked again.

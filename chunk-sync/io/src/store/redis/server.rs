@@ -15,7 +15,8 @@ const WAITAOF_SINCE: (u32, u32) = (7, 2);
 /// A server at the moment when it was connected to.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Server {
-    /// A hash of the name that its process gave itself when it started.
+    /// A hash of the name that its process gave itself when it started, and of the one that its data have since it
+    /// was made a master: a server that was a replica for a while is another one.
     pub(super) run: u64,
     /// Whether it takes commits.
     pub(super) master: bool,
@@ -28,7 +29,32 @@ pub(super) struct Server {
     log: bool,
     /// When that log is on disk.
     synced: Synced,
-    evicts: bool,
+    eviction: Eviction,
+    /// Whether it says whether it is a master to whoever we are.
+    pub(super) tells_its_role: bool,
+}
+
+/// What a server does to our keys when its memory is full.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+enum Eviction {
+    /// Nothing; it takes no more. Policies that look at keys which expire are this too, as none of ours does.
+    #[default]
+    Never,
+    /// It would throw them away by this policy, once it has a limit.
+    Unlimited(String),
+    /// It throws them away by this policy.
+    Always(String),
+}
+
+impl Eviction {
+    fn read(policy: &str, maxmemory: &str) -> Self {
+        match (policy, maxmemory) {
+            ("noeviction" | "", _) => Eviction::Never,
+            (policy, _) if policy.starts_with("volatile-") => Eviction::Never,
+            (policy, "0" | "") => Eviction::Unlimited(policy.to_owned()),
+            (policy, _) => Eviction::Always(policy.to_owned()),
+        }
+    }
 }
 
 /// How a commit becomes as safe as asked, once the server has done it.
@@ -82,18 +108,36 @@ impl Synced {
 }
 
 impl Server {
-    /// Asks a server.
+    /// Asks a server; all at once, so that one that is slow is asked within the time for one step.
     pub(super) async fn ask(connection: &mut MultiplexedConnection) -> Result<Self, RedisError> {
-        let info: String = redis::cmd("INFO").query_async(connection).await?;
+        let (mut of_config, mut of_role) = (connection.clone(), connection.clone());
         let mut config = redis::cmd("CONFIG");
         config.arg("GET").arg("appendfsync").arg("no-appendfsync-on-rewrite");
+        let (info, role) = (redis::cmd("INFO"), redis::cmd("ROLE"));
+        let (info, settings, role) = tokio::join!(
+            info.query_async::<String>(connection),
+            config.query_async::<BTreeMap<String, String>>(&mut of_config),
+            role.query_async::<Value>(&mut of_role),
+        );
         // Hosted servers don't let everybody read their configuration.
-        let synced = match config.query_async::<BTreeMap<String, String>>(connection).await {
+        let synced = match settings {
             Ok(settings) => Synced::read(&settings),
             Err(error) if error.is_io_error() => return Err(error),
             Err(_) => Synced::Unknown,
         };
-        Ok(Self::read(&info, synced))
+        let tells_its_role = match role {
+            Err(error) if error.is_io_error() => return Err(error),
+            said => said.is_ok(),
+        };
+        Ok(Self { tells_its_role, ..Self::read(&info?, synced) })
+    }
+
+    /// Asks a server who it is, and nothing else.
+    pub(super) async fn identify(connection: &mut MultiplexedConnection) -> Result<Self, RedisError> {
+        let mut info = redis::cmd("INFO");
+        info.arg("server").arg("replication");
+        let info: String = info.query_async(connection).await?;
+        Ok(Self::read(&info, Synced::Unknown))
     }
 
     fn read(info: &str, synced: Synced) -> Self {
@@ -103,14 +147,15 @@ impl Server {
         let online = info.lines().filter(|line| line.starts_with("slave") && line.contains(",state=online,"));
         let mut version = field("redis_version").split('.').map(|part| part.parse().unwrap_or(0));
         Self {
-            run: xxh3_64(field("run_id").as_bytes()),
+            run: xxh3_64([field("run_id"), field("master_replid")].join(" ").as_bytes()),
             master: field("role") == "master",
             follows: field("role") == "slave" && field("master_link_status") == "up",
             replicas: u32::try_from(online.count()).unwrap_or(u32::MAX),
             version: (version.next().unwrap_or(0), version.next().unwrap_or(0)),
             log: field("aof_enabled") == "1",
             synced,
-            evicts: !matches!(field("maxmemory_policy"), "noeviction" | ""),
+            eviction: Eviction::read(field("maxmemory_policy"), field("maxmemory")),
+            tells_its_role: false,
         }
     }
 
@@ -127,6 +172,12 @@ impl Server {
     pub(super) fn check(&self, asked: Asked) -> Result<(), String> {
         if !self.master {
             return Err("it is a replica, not a master".into());
+        }
+        if let Eviction::Always(policy) = &self.eviction {
+            return Err(format!(
+                "it throws keys away when its memory is full (maxmemory-policy {policy}), and with them what it \
+                 acknowledged: set maxmemory-policy noeviction"
+            ));
         }
         if self.replicas < u32::from(asked.replicas) {
             return Err(format!("replicas={} is asked, {} follow it", asked.replicas, self.replicas));
@@ -161,12 +212,20 @@ impl Server {
 
     /// A server that evicts keys when its memory is full loses what players own.
     pub(super) fn warn(&self) {
-        if self.evicts {
+        if let Eviction::Unlimited(policy) = &self.eviction {
             tracing::warn!(
-                "redis store: the server may evict what must last; set maxmemory-policy noeviction"
+                policy,
+                "redis store: the server would throw away what must last, if its memory had a limit; set \
+                 maxmemory-policy noeviction"
             );
         }
     }
+}
+
+/// Whether a server that answers `ROLE` with this is a master.
+pub(super) fn leads(role: &Value) -> bool {
+    let Value::Array(parts) = role else { return false };
+    matches!(parts.first(), Some(Value::BulkString(word)) if word == b"master")
 }
 
 /// Whether a server that answers `ROLE` with this is a replica that hears its master.
@@ -210,6 +269,13 @@ mod tests {
         let rewriting = Server::read(INFO, Synced::NotWhileRewriting);
         let never = Server::read(&INFO.replace("7.0.15", "7.2.0"), Synced::Never);
         let replica = Server::read(&INFO.replace("role:master", "role:slave"), Synced::Always);
+        let policy = |policy: &str, maxmemory: &str| {
+            let set = INFO.replace("maxmemory_policy:noeviction", &format!("maxmemory_policy:{policy}"));
+            Server::read(&format!("{set}maxmemory:{maxmemory}\r\n"), Synced::Always)
+        };
+        let evicting = policy("allkeys-lru", "1000000");
+        let unlimited = policy("allkeys-lru", "0");
+        let of_others = policy("volatile-ttl", "1000000");
         for (server, replicas, durability, fine) in [
             (&always, 1, Durability::Persisted, true),
             (&always, 2, Durability::Persisted, false),
@@ -222,6 +288,9 @@ mod tests {
             (&forgetful, 0, Durability::Persisted, false),
             (&forgetful, 0, Durability::Accepted, true),
             (&replica, 0, Durability::Accepted, false),
+            (&evicting, 0, Durability::Accepted, false),
+            (&unlimited, 0, Durability::Persisted, true),
+            (&of_others, 0, Durability::Persisted, true),
         ] {
             assert_eq!(server.check(asked(replicas, durability)).is_ok(), fine, "{server:?} {durability:?}");
         }
