@@ -7,4 +7,4 @@ mod import;
 pub(crate) mod limits;
 
 pub(crate) use command::{Options, command_export, command_import, options, run};
-pub(crate) use import::unfinished;
+pub(crate) use import::refuse_unfinished;

@@ -18,4 +18,5 @@ mod process;
 mod redis_server;
 mod settlers;
 mod tool;
+mod town;
 mod world;
