@@ -71,6 +71,14 @@ fn under_way(world: &BTreeMap<String, Docs>) -> BTreeSet<String> {
 #[test]
 fn a_world_that_is_killed_again_and_again_is_the_same_and_its_books_are_right() {
     let folder = tempfile::tempdir().unwrap();
+    let mut up = Atoll::up(folder.path(), 1, &[]);
+    let settlers = Settlers::enter(up.ready().value("join"), 4, 9);
+    let players: Vec<_> = settlers.bags().into_keys().collect();
+    drop(settlers);
+    up.stops();
+    let mut world = World::open(&folder.path().join("data"));
+    players.into_iter().for_each(|player| world.stock(player));
+    drop(world);
     let mut done = Vec::new();
     for life in 0..KILLS {
         let up = Atoll::up(folder.path(), 2, &[]);

@@ -170,8 +170,8 @@ fn no_process_starts_on_half_a_world_and_none_is_exported() {
     world.mark_import();
     for role in [
         &["up", "--port-base", "0", "--nodes", "1", "--ledger", "books"][..],
-        &["allocator", "--listen", "127.0.0.1:0", "--mesh-listen", "127.0.0.1:0", "--ledger", "books"],
-        &["node", "--node", "1", "--listen", "127.0.0.1:0", "--mesh-listen", "127.0.0.1:0"],
+        &["allocator", "--listen", "127.0.0.1:0", "--ledger", "books"],
+        &["node", "--id", "1", "--listen", "127.0.0.1:0"],
     ] {
         let arguments = [role, &["--http", "127.0.0.1:0", "--store", &url]].concat();
         let told = Atoll::start(folder, &arguments).ends_with(2);

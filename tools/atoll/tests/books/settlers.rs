@@ -42,6 +42,8 @@ struct Settler {
     /// Steps to go, and when the next is due.
     walk: (u32, u64),
     heading: u8,
+    /// Where it walks, if it was told to.
+    goal: Option<Place>,
     /// The island and player of each act that was answered as done.
     done: Vec<ActId>,
 }
@@ -70,6 +72,7 @@ impl Settlers {
                 refused: 0,
                 walk: (0, 0),
                 heading: 0,
+                goal: None,
                 done: Vec::new(),
             }
         };
@@ -95,6 +98,15 @@ impl Settlers {
         self.all[who].asked = Some(asked);
         self.drive(PATIENCE, false, |all| all[who].asked.is_none());
         self.all[who].done.get(before).copied()
+    }
+
+    /// Lets one of them walk to where another one stands.
+    pub(crate) fn meet(&mut self, who: usize, other: usize) {
+        let goal = self.all[other].client.place();
+        self.all[who].goal = Some(goal);
+        let near = i64::from(QUANTA_PER_M);
+        self.drive(PATIENCE, false, |all| all[who].client.place().distance_squared(goal) <= near * near);
+        self.all[who].goal = None;
     }
 
     /// Lets one of them try this on the tiles around it until it is done on one of them.
@@ -158,7 +170,9 @@ impl Settlers {
             let players: Vec<PlayerId> = self.all.iter().filter_map(Settler::player).collect();
             for settler in &mut self.all {
                 settler.turn(now_ms, &mut self.buffer);
-                if act {
+                if let Some(goal) = settler.goal {
+                    settler.step_towards(goal, now_ms);
+                } else if act {
                     settler.act(now_ms, &players);
                 }
             }
@@ -201,6 +215,14 @@ impl Settler {
         }
         let Some(action) = self.wish(players) else { return };
         self.asked = self.client.act(encode(&action), now_ms).ok();
+    }
+
+    fn step_towards(&mut self, goal: Place, now_ms: u64) {
+        let from = self.client.place();
+        let angle = ((goal.y - from.y) as f32).atan2((goal.x - from.x) as f32);
+        self.heading = (angle / std::f32::consts::TAU * 256.0) as i32 as u8;
+        self.walk.0 = self.walk.0.max(1);
+        self.step(now_ms);
     }
 
     fn step(&mut self, now_ms: u64) {

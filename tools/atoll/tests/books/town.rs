@@ -1,43 +1,24 @@
 //! A town, built by real clients on a real cluster: land is claimed and shared, things are made, built, taken down and
 //! traded. Both auditors find nothing, while it happens and afterwards.
 
-use std::path::Path;
-
 use chunk_sync::place::ChunkPos;
-use chunk_sync::records::encode;
 use clap::Parser;
 use loadtest::cli::{Cli, Command, Ending};
 use loadtest::swarm;
-use world_node::rules::documents::{BagRecord, Right};
+use world_node::rules::Action;
+use world_node::rules::documents::Right;
 use world_node::rules::items::{ItemKind, Items};
 use world_node::rules::recipes::Recipe;
 use world_node::rules::structures::StructureKind;
-use world_node::rules::{Action, Holder};
 
 use crate::http::state;
 use crate::process::{Atoll, wait_for};
 use crate::settlers::Settlers;
 use crate::tool::audit;
-use crate::world::{World, act};
+use crate::world::World;
 
 const ANNA: usize = 0;
 const BERT: usize = 1;
-
-/// Gives two players what they need; the books say so.
-fn stock(data: &Path, settlers: &Settlers) {
-    let mut world = World::open(data);
-    for who in [ANNA, BERT] {
-        let (player, _) = settlers.whereabouts(who);
-        let of = [(ItemKind::Totem, 1), (ItemKind::Wood, 40), (ItemKind::Rope, 4), (ItemKind::Stone, 12)];
-        let items = of.iter().fold(Items::default(), |mut all, (kind, count)| {
-            all.add(*kind, *count);
-            all
-        });
-        let lines = of.map(|(kind, count)| (kind, count, Holder::Nobody, Holder::Player(player)));
-        let bag = encode(&BagRecord { items, ..BagRecord::default() });
-        world.commit(player, Some(act(player, 900)), &lines, |commit| commit.put("bag", bag));
-    }
-}
 
 /// Waits until the auditor beside the cluster has gone through everything after this, and found nothing.
 fn is_clean_beside(admin: &str) {
@@ -60,12 +41,16 @@ fn a_town_of_estates_trades_and_demolitions_leaves_the_books_clean() {
     let mut up = Atoll::up(folder, 2, &[]);
     let settlers = Settlers::enter(up.ready().value("join"), 2, 21);
     up.stops();
-    stock(&folder.join("data"), &settlers);
+    let players = [ANNA, BERT].map(|who| settlers.whereabouts(who).0);
     drop(settlers);
+    let mut world = World::open(&folder.join("data"));
+    players.into_iter().for_each(|player| world.stock(player));
+    drop(world);
     let mut up = Atoll::up(folder, 2, &[]);
     let ready = up.ready();
     let page = ready.value("page").to_owned();
     let mut town = Settlers::enter(ready.value("join"), 2, 22);
+    town.meet(BERT, ANNA);
     let ((anna, home), (bert, _)) = (town.whereabouts(ANNA), town.whereabouts(BERT));
 
     // Land, shared and taken back.
@@ -94,7 +79,6 @@ fn a_town_of_estates_trades_and_demolitions_leaves_the_books_clean() {
     let offer = Action::Offer { to: anna, give: want, want: give };
     let trade = town.does(BERT, &offer).expect("he has it");
     town.does(BERT, &Action::Cancel { trade }).expect("nobody took it");
-    town.act_until(12);
     town.rest();
     audit(folder, &["--http", &page], 0);
     is_clean_beside(ready.admin());

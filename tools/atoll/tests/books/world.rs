@@ -114,6 +114,15 @@ impl World {
         self.commit(player, Some(act(player, number)), &lines, |commit| commit.put("bag", bag(wood, 0)));
     }
 
+    /// Gives a player who has nothing what a builder needs.
+    pub(crate) fn stock(&mut self, player: PlayerId) {
+        let of = [(ItemKind::Totem, 1), (ItemKind::Wood, 40), (ItemKind::Rope, 4), (ItemKind::Stone, 12)];
+        let items = Items::from(BTreeMap::from(of));
+        let lines = of.map(|(kind, count)| (kind, count, Holder::Nobody, Holder::Player(player)));
+        let bag = encode(&BagRecord { items, ..BagRecord::default() });
+        self.commit(player, Some(act(player, 900)), &lines, |commit| commit.put("bag", bag));
+    }
+
     /// The first step of a gift of `sent` of the `had` wood that the giver has.
     pub(crate) fn debit(
         &mut self,
