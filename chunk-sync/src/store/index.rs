@@ -89,6 +89,8 @@ pub struct IndexCursor {
 pub struct IndexPage {
     /// The entries.
     pub entries: Vec<IndexEntry>,
+    /// Entries that are there and can't be read; for the operator, each by what is left of its place.
+    pub damaged: Vec<String>,
     /// Where to go on; `None` when this was the last page.
     pub next: Option<IndexCursor>,
 }
@@ -100,6 +102,6 @@ impl IndexPage {
         found.truncate(entries_max);
         let last = found.last().filter(|_| more);
         let next = last.map(|entry| IndexCursor { shard: entry.shard, key: entry.key.clone() });
-        Self { entries: found, next }
+        Self { entries: found, damaged: Vec::new(), next }
     }
 }

@@ -37,12 +37,23 @@ pub struct LedgerCursor {
     pub sequence: u64,
 }
 
+/// An entry that can't be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DamagedLedgerEntry {
+    /// Where it is.
+    pub at: LedgerCursor,
+    /// What is there, as far as it can be had: somebody may read something out of it.
+    pub raw: Bytes,
+}
+
 /// A page of the ledger, ordered by shard and sequence. Entries that are written or trimmed while it is read may be
 /// in it or not; each other one is in it once.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LedgerPage {
     /// The entries.
     pub entries: Vec<LedgerEntry>,
+    /// Entries that are there and can't be read, in the same order.
+    pub damaged: Vec<DamagedLedgerEntry>,
     /// Where to go on; `None` when this was the last page.
     pub next: Option<LedgerCursor>,
 }
@@ -54,6 +65,6 @@ impl LedgerPage {
         found.truncate(entries_max);
         let last = found.last().filter(|_| more);
         let next = last.map(|entry| LedgerCursor { shard: entry.shard, sequence: entry.sequence });
-        Self { entries: found, next }
+        Self { entries: found, damaged: Vec::new(), next }
     }
 }

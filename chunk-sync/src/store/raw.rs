@@ -7,6 +7,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 
 use super::acts::ActorMemory;
 use super::commit::{Token, at_most, check_key, check_name};
@@ -110,8 +111,28 @@ impl PartialOrd for PartitionCursor {
 pub struct PartitionsPage {
     /// The partitions; fewer than were asked for when they are large.
     pub partitions: Vec<RawPartition>,
+    /// What can't be read among them. A page says so and goes on behind it.
+    pub damaged: Vec<DamagedPartition>,
     /// Where to go on; `None` when this was the last page.
     pub next: Option<PartitionCursor>,
+}
+
+/// A partition that the store has, and can't read whole.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DamagedPartition {
+    /// Which; `None` when not even that can be read.
+    pub key: Option<PartitionKey>,
+    /// What is wrong, for the operator.
+    pub why: String,
+}
+
+impl Display for DamagedPartition {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.key {
+            Some(key) => write!(f, "partition {key} can't be read: {}", self.why),
+            None => write!(f, "a partition can't be read: {}", self.why),
+        }
+    }
 }
 
 impl PartitionCursor {

@@ -16,7 +16,7 @@ use chunk_sync::store::{
 use chunk_sync::wire::{ActNumber, ActOutcome};
 use std::collections::{BTreeMap, BTreeSet};
 use world_node::executor::{ActResult, Change, INDEX_DECIDED, INDEX_PENDING, LedgerRecord, number_of};
-use world_node::rules::documents::{Doc, StructureState};
+use world_node::rules::documents::{Doc, StructureRecord, StructureState};
 use world_node::rules::items::{ItemKind, Items};
 use world_node::rules::site::TilePos;
 use world_node::rules::{ActId, DocName, Event, Holder, Partition, TransferId};
@@ -110,6 +110,9 @@ fn held(docs: &Docs) -> Balance {
                 }
             }
             (Partition::Trade(trade), _, Doc::Trade(record)) => count(Holder::Trade(*trade), &record.holds()),
+            (Partition::Chunk(island, chunk), _, Doc::Structure(record)) => {
+                count(Holder::Structure(*island, *chunk, record.site.id), &kept_in(record));
+            }
             (_, DocName::Out(id), Doc::Out(transfer)) if !taken.contains(id) => {
                 count(Holder::Transfer(*id), &transfer.items());
             }
@@ -118,6 +121,18 @@ fn held(docs: &Docs) -> Balance {
     }
     held.retain(|_, count| *count != 0);
     held
+}
+
+/// What is in a structure: all that was paid for it, less what is on its way back.
+fn kept_in(record: &StructureRecord) -> Items {
+    let mut kept = match record.state {
+        StructureState::Standing | StructureState::Leaving => record.site.paid.clone(),
+        StructureState::Raising { .. } | StructureState::Falling { .. } => Items::default(),
+    };
+    if record.state == StructureState::Leaving {
+        assert!(kept.take(&Items::from(record.site.kind.spec().refund)), "{record:?}");
+    }
+    kept
 }
 
 fn booked(store: &MemoryStore) -> Balance {

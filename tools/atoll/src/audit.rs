@@ -6,6 +6,7 @@ pub(crate) mod accounts;
 mod checks;
 pub(crate) mod command;
 pub(crate) mod complete;
+pub(crate) mod finding;
 mod limits;
 pub(crate) mod part;
 pub(crate) mod record;

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::archive;
+use crate::audit::finding::Finding;
 use crate::audit::watch::{Audit, Watch};
 use crate::desk::Desk;
 use crate::failure::Failure;
@@ -131,15 +131,6 @@ pub(crate) async fn open(
     status: &Status,
     desk: &Desk,
 ) -> Result<Option<Books>, Failure> {
-    match archive::unfinished(store).await {
-        Ok(false) => {}
-        Ok(true) => {
-            return Err(Failure::setup(
-                "an import into this store began and did not end: empty it and the ledger's folder, and import again",
-            ));
-        }
-        Err(fault) => return Err(Failure::run(fault)),
-    }
     desk.open(store.clone(), folder, archives);
     match folder {
         Some(folder) => Books::start(store.clone(), folder, status.clone()).await.map(Some),
@@ -175,7 +166,7 @@ impl Reader for Reading {
     }
 
     fn damage(&mut self, text: String) {
-        self.watch.found(text);
+        self.watch.found(Finding::plain(text));
     }
 }
 

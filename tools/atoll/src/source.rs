@@ -36,14 +36,16 @@ pub(crate) fn flags(command: Command, http: bool) -> Command {
             "FOLDER",
             "folder of an embedded store that no process has open [default: ./atoll-data]",
         ))
-        .arg(arg("store", "URL", "redis://…, redis-sentinel://… or redis-cluster://… instead"))
+        .arg(
+            arg("store", "URL", "redis://…, redis-sentinel://… or redis-cluster://… instead")
+                .conflicts_with("data"),
+        )
         .arg(arg("ledger", "FOLDER", "the ledger's files [default: `ledger` beside an embedded store]"));
     if http {
-        command.arg(arg(
-            "http",
-            "URL",
-            "ask a running `atoll up` or `atoll allocator`, like http://127.0.0.1:8080",
-        ))
+        command.arg(
+            arg("http", "URL", "ask a running `atoll up` or `atoll allocator`, like http://127.0.0.1:8080")
+                .conflicts_with_all(["data", "store", "ledger"]),
+        )
     } else {
         command
     }

@@ -3,6 +3,7 @@
 use chunk_sync_io::store::{OpenError, StoreHandle, StoreUrl};
 use chunk_sync_io::world::{ClockKeeper, WorldClock, open_world};
 
+use crate::archive;
 use crate::failure::Failure;
 
 /// A store in use.
@@ -16,7 +17,14 @@ pub(crate) struct Storage {
 
 impl Storage {
     /// Sets the world's clock by the store, and keeps it so.
+    ///
+    /// # Errors
+    /// When an import into the store did not end: then nothing is written.
     pub(crate) async fn start(store: StoreHandle) -> Result<Self, Failure> {
+        if let Err(failure) = archive::refuse_unfinished(&store).await {
+            close(store).await;
+            return Err(failure);
+        }
         let (world, clock) = match open_world(&store).await {
             Ok(opened) => opened,
             Err(error) => {

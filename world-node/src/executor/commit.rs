@@ -75,8 +75,9 @@ pub struct LedgerRecord {
     pub lines: Vec<LedgerLine>,
 }
 
-/// Schema of the `LedgerRecord`s that this build writes.
-pub const LEDGER_SCHEMA: u16 = 1;
+/// Schema of the `LedgerRecord`s that this build writes. In version 1 structures held nothing: what was paid for one was
+/// used up when it stood, and what demolishing gave back was made.
+pub const LEDGER_SCHEMA: u16 = 2;
 
 /// Where a partition of the game is in the store.
 pub fn key_of(partition: Partition) -> PartitionKey {

@@ -129,6 +129,15 @@ pub enum Holder {
     Trade(ActId),
     /// A transfer that is under way.
     Transfer(TransferId),
+    /// A structure that stands, in its anchor chunk: what was paid for it, less what demolishing gave back.
+    Structure(IslandId, ChunkPos, ActId),
+}
+
+impl Holder {
+    /// The structure of a site.
+    pub(super) fn structure(site: &Site) -> Self {
+        Self::Structure(site.island, site.anchor(), site.id)
+    }
 }
 
 /// Items that changed hands.

@@ -79,7 +79,7 @@ fn stand(draft: &mut Draft<'_>, mut record: StructureRecord) -> Result<Raised, R
         record.allowed = Some(estate.named());
     }
     let site = record.site.clone();
-    draft.moved(&site.paid, Holder::Transfer(site.paid_by()), Holder::Nobody);
+    draft.moved(&site.paid, Holder::Transfer(site.paid_by()), Holder::structure(&site));
     record.state = StructureState::Standing;
     put(draft, record);
     draft.event(Event::Standing { site });

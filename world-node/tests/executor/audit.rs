@@ -29,12 +29,21 @@ fn held(doc: &Doc) -> Items {
             all
         }),
         Doc::Trade(trade) => trade.holds(),
+        Doc::Structure(record) => match record.state {
+            StructureState::Standing => record.site.paid.clone(),
+            StructureState::Leaving => {
+                let mut kept = record.site.paid.clone();
+                assert!(kept.take(&Items::from(record.site.kind.spec().refund)), "{record:?}");
+                kept
+            }
+            StructureState::Raising { .. } | StructureState::Falling { .. } => Items::default(),
+        },
         _ => Items::default(),
     }
 }
 
-/// A commit creates and destroys what the game says, and nothing else: what is gathered, what a demolition gives back,
-/// what a structure was made of, what a recipe turns into something else.
+/// A commit creates and destroys what the game says, and nothing else: what is gathered, what is left of a structure
+/// after its refund, what a recipe turns into something else.
 pub(super) fn items_conserved(book: &Book, writing: &Writing) {
     let (mut change, mut due) = (Sums::new(), Sums::new());
     for (name, doc) in &writing.docs {
@@ -44,26 +53,28 @@ pub(super) fn items_conserved(book: &Book, writing: &Writing) {
         match (name, doc) {
             (DocName::Out(_), Some(Doc::Out(transfer))) => {
                 add(&mut change, &transfer.items(), 1);
-                if matches!(transfer.back, Back::Resource { .. } | Back::Demolish { .. }) {
+                if matches!(transfer.back, Back::Resource { .. }) {
                     add(&mut due, &transfer.items(), 1);
                 }
             }
             (DocName::Out(id), None) if book.decisions[id].is_some() => {
                 let transfer = &book.transfers[id];
                 add(&mut change, &transfer.items(), -1);
-                if matches!(transfer.back, Back::Resource { .. } | Back::Demolish { .. }) {
+                if matches!(transfer.back, Back::Resource { .. }) {
                     add(&mut due, &transfer.items(), -1);
+                }
+            }
+            (DocName::Out(id), None) => {
+                let transfer = &book.transfers[id];
+                if let Back::Demolish { site } = &transfer.back {
+                    add(&mut due, &site.paid, -1);
+                    add(&mut due, &transfer.items(), 1);
                 }
             }
             (DocName::In(id), Some(Doc::In(decision))) if decision.refused.is_none() => {
                 add(&mut change, &book.transfers[id].items(), -1);
             }
             _ => {}
-        }
-    }
-    for event in &writing.events {
-        if let Event::Standing { site } = event {
-            add(&mut due, &site.paid, -1);
         }
     }
     let crafted = |recipe: &Recipe| {
@@ -83,6 +94,9 @@ fn holder(at: Partition, doc: &Doc) -> Option<Holder> {
         (Partition::Player(player), Doc::Bag(_)) => Some(Holder::Player(player)),
         (Partition::Chunk(island, chunk), Doc::Ground(_)) => Some(Holder::Ground(island, chunk)),
         (Partition::Trade(trade), Doc::Trade(_)) => Some(Holder::Trade(trade)),
+        (Partition::Chunk(island, chunk), Doc::Structure(record)) => {
+            Some(Holder::Structure(island, chunk, record.site.id))
+        }
         _ => None,
     }
 }

@@ -3,7 +3,7 @@
 use super::store::Store;
 use super::town::ISLAND;
 use std::collections::BTreeMap;
-use world_node::rules::documents::{Doc, StructureState};
+use world_node::rules::documents::{Doc, StructureRecord, StructureState};
 use world_node::rules::items::{ItemKind, Items};
 use world_node::rules::site::TilePos;
 use world_node::rules::{ActId, DocName, Holder, Partition};
@@ -26,6 +26,9 @@ fn held(store: &Store) -> Balance {
                 }
             }
             (Partition::Trade(trade), _, Doc::Trade(record)) => count(Holder::Trade(trade), &record.holds()),
+            (Partition::Chunk(island, chunk), _, Doc::Structure(record)) => {
+                count(Holder::Structure(island, chunk, record.site.id), &kept_in(&record));
+            }
             (_, DocName::Out(id), Doc::Out(transfer)) => {
                 // What B took in is B's already, though A still lists it.
                 let decision = store.get(transfer.to, DocName::In(id));
@@ -38,6 +41,18 @@ fn held(store: &Store) -> Balance {
         }
     }
     held
+}
+
+/// What is in a structure: all that was paid for it, less what is on its way back.
+fn kept_in(record: &StructureRecord) -> Items {
+    let mut kept = match record.state {
+        StructureState::Standing | StructureState::Leaving => record.site.paid.clone(),
+        StructureState::Raising { .. } | StructureState::Falling { .. } => Items::default(),
+    };
+    if record.state == StructureState::Leaving {
+        assert!(kept.take(&Items::from(record.site.kind.spec().refund)), "{record:?}");
+    }
+    kept
 }
 
 fn booked(store: &Store) -> Balance {

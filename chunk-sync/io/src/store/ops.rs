@@ -1,7 +1,7 @@
 //! What ops tools read and write beside the hot path: pages of indexes, the ledger, whole partitions.
 //!
-//! `atoll inspect` reads indexes on a replica where the store has one, so what they say may be a moment old. The drain
-//! of the ledger, export, import and the auditor ask masters. At most [`OPS_IN_FLIGHT_MAX`] calls run at once for one
+//! `atoll inspect` reads indexes on a replica where the store has one, so what they say may be a moment old.
+//! The drain of the ledger, export, import and the auditor ask masters, for indexes too. At most [`OPS_IN_FLIGHT_MAX`] calls run at once for one
 //! handle, so that no tool can crowd the store. No core has an [`OpsStore`], so none can ask.
 //!
 //! [`OPS_IN_FLIGHT_MAX`]: super::OPS_IN_FLIGHT_MAX
@@ -19,6 +19,15 @@ use super::embedded::Change;
 use super::limits::{LISTING_WAIT_MS, OPS_TRIES_MAX, OPS_WAIT_MS, TOPOLOGY_EVERY_MS};
 use super::{Backend, Shared};
 
+/// Who is asked for a page of an index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum IndexSource {
+    /// Replicas where there are any: what they say may be a moment old.
+    Replicas,
+    /// Masters: what they say is so.
+    Masters,
+}
+
 /// Reads what ops tools list, and writes what they restore; clones share it.
 #[derive(Clone)]
 pub struct OpsStore {
@@ -31,10 +40,30 @@ impl OpsStore {
     }
 
     /// Up to `entries_max` entries (1 to [`INDEX_PAGE_ENTRIES_MAX`]) of an index, from its start or after a cursor,
-    /// ordered by shard and key. An index that was never written is empty.
+    /// ordered by shard and key. An index that was never written is empty. Read on replicas where there are any.
     pub async fn index_page(
         &self,
         index: &Name,
+        after: Option<&IndexCursor>,
+        entries_max: usize,
+    ) -> Result<IndexPage, StoreFault> {
+        self.index_page_of(index, IndexSource::Replicas, after, entries_max).await
+    }
+
+    /// As [`index_page`](Self::index_page), read on masters: for whoever compares it with what is there.
+    pub async fn index_page_of_masters(
+        &self,
+        index: &Name,
+        after: Option<&IndexCursor>,
+        entries_max: usize,
+    ) -> Result<IndexPage, StoreFault> {
+        self.index_page_of(index, IndexSource::Masters, after, entries_max).await
+    }
+
+    async fn index_page_of(
+        &self,
+        index: &Name,
+        source: IndexSource,
         after: Option<&IndexCursor>,
         entries_max: usize,
     ) -> Result<IndexPage, StoreFault> {
@@ -46,7 +75,7 @@ impl OpsStore {
                 Backend::Embedded(store) => {
                     store.index_page(index.clone(), after.cloned(), entries_max).await
                 }
-                Backend::Redis(store) => store.index_page(index, after, entries_max).await,
+                Backend::Redis(store) => store.index_page(index, source, after, entries_max).await,
             }
         })
         .await

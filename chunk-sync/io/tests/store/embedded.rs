@@ -470,3 +470,72 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
         String::from_utf8_lossy(&child.stderr)
     );
 }
+
+/// A flipped bit costs what it hit: pages of partitions, of the ledger and of an index name it and go on behind it,
+/// however small they are.
+#[tokio::test]
+async fn pages_name_what_is_damaged_and_go_on_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await.unwrap();
+    let hit = PlayerId(3);
+    for player in 0..6u64 {
+        let marked =
+            |what: &str| if player == hit.0 { format!("to be hit: {what}") } else { what.to_owned() };
+        let commit = Commit::new(PartitionKey::player(PlayerId(player)), Token(player + 1))
+            .put("doc", marked("document").into_bytes())
+            .ledger(marked("entry").into_bytes())
+            .index_put("lots", format!("{player}"), marked("value"));
+        let answer = store.call(StoreOp::Commit(commit)).await;
+        assert!(matches!(answer, StoreAnswer::Committed(CommitOutcome::Done { .. })), "{answer:?}");
+    }
+    drop(store);
+    let path = folder.path().join("store.redb");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let marks: Vec<usize> =
+        (0..bytes.len() - 10).filter(|at| bytes[*at..].starts_with(b"to be hit")).collect();
+    assert!(marks.len() >= 3);
+    marks.into_iter().for_each(|at| bytes[at] ^= 1);
+    std::fs::write(&path, bytes).unwrap();
+
+    let store = open(folder.path()).await.unwrap();
+    for size in [1, 2, 3, 100] {
+        let (mut partitions, mut damaged, mut after) = (0, Vec::new(), None);
+        loop {
+            let page = store.ops().partitions_page(after.as_ref(), size).await.unwrap();
+            assert!(page.partitions.len() + page.damaged.len() <= size);
+            partitions += page.partitions.len();
+            damaged.extend(page.damaged);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!((partitions, damaged.len()), (5, 1), "{damaged:?}");
+        assert_eq!(damaged[0].key, Some(PartitionKey::player(hit)));
+
+        let (mut entries, mut damaged, mut after) = (0, Vec::new(), None);
+        loop {
+            let page = store.ops().ledger_page(after, size).await.unwrap();
+            entries += page.entries.len();
+            damaged.extend(page.damaged);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!((entries, damaged.len()), (5, 1), "{damaged:?}");
+        assert_eq!(damaged[0].at.shard, PartitionKey::player(hit).shard());
+
+        let (mut entries, mut damaged, mut after) = (0, Vec::new(), None);
+        loop {
+            let page = store.ops().index_page(&"lots".into(), after.as_ref(), size).await.unwrap();
+            entries += page.entries.len();
+            damaged.extend(page.damaged);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!((entries, damaged.len()), (5, 1), "{damaged:?}");
+    }
+}

@@ -307,9 +307,12 @@ async fn ops_queries_go_to_a_replica_while_there_is_one() {
     assert_eq!(ops.index_entries(&"lots".into()).await, Ok(20));
     assert_eq!((master.calls("fcall_ro").await, master.calls("zcard").await), (0, counted), "left alone");
     assert_eq!(replica.calls("fcall_ro").await, 20);
+    // Who compares an index with what is there asks masters.
+    assert_eq!(ops.index_page_of_masters(&"lots".into(), None, 100).await.unwrap().entries.len(), 20);
+    assert_eq!((master.calls("fcall_ro").await, replica.calls("fcall_ro").await), (20, 20));
     replica.kill();
     assert_eq!(ops.index_page(&"lots".into(), None, 100).await.unwrap().entries.len(), 20);
-    assert!(master.calls("fcall_ro").await >= 20);
+    assert!(master.calls("fcall_ro").await >= 40);
 }
 
 /// A replica that hangs, or has lost its master, is no source: what is asked comes from the master, and in time.

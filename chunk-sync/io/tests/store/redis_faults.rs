@@ -231,7 +231,7 @@ async fn numbers_of_the_ledger_outlive_a_rewritten_log() {
     assert_eq!(page.entries.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [6]);
 }
 
-/// What lies under a key of ours and isn't ours is said, and neither listed nor skipped.
+/// What lies under a key of ours and isn't ours is said by its key, and not listed; what is behind it is.
 #[tokio::test]
 async fn a_foreign_value_among_whole_partitions_is_reported() {
     let server = RedisServer::start();
@@ -242,11 +242,18 @@ async fn a_foreign_value_among_whole_partitions_is_reported() {
     assert_eq!(store.ops().partitions_page(None, 10).await.unwrap().partitions.len(), 1);
     let name = format!("{{s{}}}:actors:{}", key().shard().0, key());
     server.run(&["HSET", &name, "0000000000000001", "short"]).await;
-    let Err(StoreFault::Broken { text }) = store.ops().partitions_page(None, 10).await else {
-        panic!("is listed")
-    };
-    assert!(text.contains("w1/cluster/keys"), "{text}");
+    let behind = Commit::new(chunk_sync::store::PartitionKey::player(chunk_sync::ids::PlayerId(1)), Token(2));
+    assert!(done(&store.call(StoreOp::Commit(behind.put("a", "1").ledger("sound"))).await));
+    let page = store.ops().partitions_page(None, 10).await.unwrap();
+    assert_eq!((page.partitions.len(), page.damaged.len()), (1, 1), "{page:?}");
+    assert_eq!(page.damaged[0].key, Some(key()));
+    assert!(page.damaged[0].to_string().contains("w1/cluster/keys"), "{page:?}");
+    let one_by_one = store.ops().partitions_page(None, 1).await.unwrap();
+    let rest = store.ops().partitions_page(one_by_one.next.as_ref(), 1).await.unwrap();
+    assert_eq!((one_by_one.partitions.len() + rest.partitions.len(), rest.next), (1, None));
     let ledger = format!("{{s{}}}:ledger", key().shard().0);
     server.run(&["XADD", &ledger, "0-*", "e", "short"]).await;
-    assert!(matches!(store.ops().ledger_page(None, 10).await, Err(StoreFault::Broken { .. })));
+    let page = store.ops().ledger_page(None, 10).await.unwrap();
+    assert_eq!((page.entries.len(), page.damaged.len(), page.next), (1, 1, None), "{page:?}");
+    assert_eq!((page.damaged[0].at.shard, &page.damaged[0].raw[..]), (key().shard(), &b"short"[..]));
 }

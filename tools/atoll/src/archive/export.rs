@@ -4,9 +4,10 @@
 //! of the game's documents changed from the one look to the other, the file is how the world was in between. Else it
 //! begins again. Nothing in the store is changed.
 
-use std::collections::BTreeMap;
-use std::fs::File;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::BufWriter;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use chunk_sync::records::{CLUSTER_PLAN, CLUSTER_REGISTRY, DOC_PLAN, PlanRecord, WORLD, decode, encode};
@@ -18,6 +19,7 @@ use super::limits::{EXPORT_TRIES, INDEX_PIECE, OPENING_HOLDERS};
 use crate::audit::accounts::{Accounts, Opening};
 use crate::audit::complete::{AuditError, clock, each_partition, read_books};
 use crate::audit::part;
+use crate::audit::record::RECORD_VERSION;
 use crate::islands::{Archives, Away, all_open, mark_of};
 
 /// What an export came to.
@@ -33,8 +35,8 @@ pub(super) struct Exported {
     pub(super) live: bool,
     /// Suspended islands, whose chunks are in the file as their archives have them.
     pub(super) islands: Vec<u32>,
-    /// Whether books and documents disagree, as far as the books alone tell.
-    pub(super) wrong: Vec<String>,
+    /// What can't be read and is not in the file.
+    pub(super) left_out: Vec<String>,
 }
 
 /// Why there is no export.
@@ -49,6 +51,12 @@ pub(super) enum ExportError {
     /// An archive of a suspended island can't be used.
     #[error("{0}; an export has everything in it, also what is suspended")]
     Archive(String),
+    /// Something can't be read.
+    #[error(
+        "{}. Restore the store from a copy, or export without it: --leave-out-damaged",
+        .0.join("; ")
+    )]
+    Damaged(Vec<String>),
     /// The world was never the same from one look to the next.
     #[error(
         "{moving} partitions changed while they were read, {EXPORT_TRIES} times; stop the nodes (or wait until nobody \
@@ -72,29 +80,57 @@ impl From<std::io::Error> for ExportError {
     }
 }
 
-/// Writes the world of `store` to `path`, which must not exist.
+/// Writes the world of `store` to `path`, which must not exist. What the store can't read is a reason to refuse, or is
+/// left out.
 pub(super) async fn export(
     store: &StoreHandle,
     ledger: Option<&Path>,
     archives: &Archives,
     path: &Path,
+    leave_out: bool,
 ) -> Result<Exported, ExportError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let new = PathBuf::from(name);
+    let written = until_still(store, ledger, &new, leave_out).await;
+    let placed = match written {
+        Ok(exported) => std::fs::rename(&new, path).map(|()| exported).map_err(ExportError::from),
+        Err(error) => Err(error),
+    };
+    if placed.is_err()
+        && let Err(error) = std::fs::remove_file(&new)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!("{}: what was begun can't be removed: {error}", new.display());
+    }
+    placed
+}
+
+async fn until_still(
+    store: &StoreHandle,
+    ledger: Option<&Path>,
+    new: &Path,
+    leave_out: bool,
+) -> Result<Exported, ExportError> {
     let mut tries = 0;
     loop {
         tries += 1;
-        let (exported, moving) = attempt(store, ledger, archives, &new).await?;
+        let (exported, moving) = attempt(store, ledger, archives, new, leave_out).await?;
         if moving == 0 {
-            std::fs::rename(&new, path)?;
             return Ok(exported);
         }
-        std::fs::remove_file(&new)?;
         if tries == EXPORT_TRIES {
             return Err(ExportError::Moving { moving });
         }
     }
+}
+
+/// A file that only its owner reads: the keys that sign tickets are in it.
+fn create(path: &Path) -> std::io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // One that an older try left behind.
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
 }
 
 async fn attempt(
@@ -102,26 +138,29 @@ async fn attempt(
     ledger: Option<&Path>,
     archives: &Archives,
     new: &Path,
+    leave_out: bool,
 ) -> Result<(Exported, usize), ExportError> {
     let away = Away::read(store, archives).await?;
     let (taken_ms, live) = (clock(store).await?, is_live(store).await?);
     let mut before: BTreeMap<PartitionKey, u128> = BTreeMap::new();
-    each_partition(store, |raw| {
+    let damaged = each_partition(store, |raw| {
         if part::place_of(&raw.key).is_some() {
             before.insert(raw.key, part::print_of(&raw.docs));
         }
     })
     .await?;
     let books = read_books(store, ledger).await?;
+    let mut left_out: BTreeSet<String> = damaged.iter().map(ToString::to_string).collect();
+    left_out.extend(books.damaged.iter().map(|finding| finding.text.clone()));
     let about = About { program: env!("CARGO_PKG_VERSION").to_owned(), taken_ms, live };
-    let mut file = Writer::begin(BufWriter::new(File::create(new)?), about)?;
+    let mut file = Writer::begin(BufWriter::new(create(new)?), about)?;
     for entry in books.undrained.values() {
         file.put(&Piece::Ledger(entry.clone()))?;
     }
     openings(&books.accounts, taken_ms, &mut file)?;
-    indexes(store, &mut file).await?;
+    left_out.extend(indexes(store, &mut file).await?);
     let (mut moving, mut pending, mut failed) = (0, 0, None);
-    each_partition(store, |raw| {
+    let damaged = each_partition(store, |raw| {
         if part::place_of(&raw.key).is_some() {
             let same = before.remove(&raw.key) == Some(part::print_of(&raw.docs));
             moving += usize::from(!same);
@@ -137,10 +176,15 @@ async fn attempt(
     })
     .await?;
     failed.map_or(Ok(()), Err)?;
+    left_out.extend(damaged.iter().map(ToString::to_string));
+    let left_out: Vec<String> = left_out.into_iter().collect();
+    if !left_out.is_empty() && !leave_out {
+        return Err(ExportError::Damaged(left_out));
+    }
     let (out, counts, bytes) = file.end()?;
     out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
     let islands = away.islands().collect();
-    Ok((Exported { counts, bytes, pending, live, islands, wrong: books.wrong }, moving + before.len()))
+    Ok((Exported { counts, bytes, pending, live, islands, left_out }, moving + before.len()))
 }
 
 /// A partition as it is in a world in which nothing is suspended.
@@ -175,26 +219,48 @@ fn openings(
     file: &mut Writer<BufWriter<File>>,
 ) -> Result<(), FormatError> {
     let held: Vec<_> = accounts.holders().map(|(holder, held)| (holder, held.clone())).collect();
+    let opening = |held, built_before| Opening {
+        v: RECORD_VERSION,
+        store_ms,
+        held,
+        built_before,
+        opened_before: accounts.opened_before(),
+    };
     for part in held.chunks(OPENING_HOLDERS) {
-        file.put(&Piece::Opening(Opening { store_ms, held: part.to_vec() }.pack()))?;
+        file.put(&Piece::Opening(opening(part.to_vec(), Vec::new()).pack()))?;
+    }
+    let before: Vec<_> =
+        accounts.built_before().map(|(holder, paid)| (holder.clone(), paid.clone())).collect();
+    if held.is_empty() && before.is_empty() && accounts.opened_before() {
+        file.put(&Piece::Opening(opening(Vec::new(), Vec::new()).pack()))?;
+    }
+    for part in before.chunks(OPENING_HOLDERS) {
+        file.put(&Piece::Opening(opening(Vec::new(), part.to_vec()).pack()))?;
     }
     Ok(())
 }
 
-async fn indexes(store: &StoreHandle, file: &mut Writer<BufWriter<File>>) -> Result<(), ExportError> {
-    let ops = store.ops();
+/// Writes all indexes, as masters have them; answers what can't be read of them.
+async fn indexes(
+    store: &StoreHandle,
+    file: &mut Writer<BufWriter<File>>,
+) -> Result<Vec<String>, ExportError> {
+    let (ops, mut damaged) = (store.ops(), Vec::new());
     for name in ops.index_names().await? {
         let mut after = None;
         loop {
-            let page = ops.index_page(&name, after.as_ref(), INDEX_PIECE).await?;
+            let page = ops.index_page_of_masters(&name, after.as_ref(), INDEX_PIECE).await?;
             if !page.entries.is_empty() {
                 file.put(&Piece::Index(name.clone(), page.entries))?;
             }
+            let told =
+                page.damaged.iter().map(|row| format!("an entry of the index {name} can't be read: {row}"));
+            damaged.extend(told);
             after = page.next;
             if after.is_none() {
                 break;
             }
         }
     }
-    Ok(())
+    Ok(damaged)
 }

@@ -12,10 +12,12 @@ use chunk_sync::store::{
 use chunk_sync_io::store::StoreHandle;
 
 use super::format::{About, Counts, FormatError, Piece, Pieces};
+use crate::audit::complete::{AuditError, audit};
 use crate::books::files::{self, LedgerFiles};
 use crate::books::frame::Page;
 use crate::books::sink::{LedgerSink, SinkError};
 use crate::books::{self, token};
+use crate::failure::Failure;
 
 const CLUSTER_IMPORT: &str = "import";
 const DOC_IMPORT: &str = "import";
@@ -29,6 +31,8 @@ pub(super) struct Imported {
     pub(super) about: About,
     /// What was in it.
     pub(super) counts: Counts,
+    /// What the audit found that came after it.
+    pub(super) findings: Vec<String>,
 }
 
 /// Why a world was not imported.
@@ -49,6 +53,19 @@ pub(super) enum ImportError {
     /// The file changed, or what an import notes in the store could not be noted.
     #[error("the import did not end: {0}. Empty the store and the ledger's folder, and import again")]
     Claim(String),
+    /// The world is there, and not right.
+    #[error(
+        "the world was written, but its audit found {} things, so no cluster starts on it. Empty the store and the \
+         ledger's folder; import another file, or this one with --accept-findings",
+        .0.len()
+    )]
+    Findings(Vec<String>),
+}
+
+impl From<AuditError> for ImportError {
+    fn from(error: AuditError) -> Self {
+        Self::Claim(format!("it can't be audited: {error}"))
+    }
 }
 
 impl From<StoreFault> for ImportError {
@@ -74,14 +91,21 @@ fn check(path: &Path) -> Result<Imported, FormatError> {
         }
     }
     match (about, end) {
-        (Some(about), Some(counts)) => Ok(Imported { about, counts }),
+        (Some(about), Some(counts)) => Ok(Imported { about, counts, findings: Vec::new() }),
         _ => Err(FormatError::Cut("it has no beginning".to_owned())),
     }
 }
 
 /// Writes the world of a file into an empty store, and opens its books in an empty folder.
-pub(super) async fn import(store: &StoreHandle, ledger: &Path, path: &Path) -> Result<Imported, ImportError> {
-    let imported = check(path)?;
+///
+/// The world is audited before it may be used; with `accepting`, findings are told and no reason to refuse.
+pub(super) async fn import(
+    store: &StoreHandle,
+    ledger: &Path,
+    path: &Path,
+    accepting: bool,
+) -> Result<Imported, ImportError> {
+    let mut imported = check(path)?;
     refuse_full(store, ledger).await?;
     mark(store, true).await?;
     let mut books = LedgerFiles::open(ledger, &mut Nobody)?;
@@ -110,6 +134,10 @@ pub(super) async fn import(store: &StoreHandle, ledger: &Path, path: &Path) -> R
     books::claim_folder(store, ledger)
         .await
         .map_err(|failure| ImportError::Claim(failure.lines().join("; ")))?;
+    imported.findings = audit(store, Some(ledger)).await?.findings;
+    if !imported.findings.is_empty() && !accepting {
+        return Err(ImportError::Findings(imported.findings));
+    }
     mark(store, false).await?;
     Ok(imported)
 }
@@ -142,7 +170,11 @@ async fn refuse_full(store: &StoreHandle, ledger: &Path) -> Result<(), ImportErr
     let partitions = ops.partitions_page(None, 1).await?;
     let waiting = ops.ledger_page(None, 1).await?;
     let indexes = ops.index_names().await?;
-    if !partitions.partitions.is_empty() || !waiting.entries.is_empty() || !indexes.is_empty() {
+    if !partitions.partitions.is_empty()
+        || !partitions.damaged.is_empty()
+        || !waiting.entries.is_empty()
+        || !indexes.is_empty()
+    {
         return Err(ImportError::NotEmpty("the store has something in it".to_owned()));
     }
     if files::has_segments(ledger) {
@@ -167,11 +199,17 @@ async fn mark(store: &StoreHandle, under_way: bool) -> Result<(), ImportError> {
     }
 }
 
-/// Whether an import into this store began and did not end.
-pub(crate) async fn unfinished(store: &StoreHandle) -> Result<bool, StoreFault> {
+/// Wants no import into this store to have begun without an end.
+///
+/// # Errors
+/// When one did, or the store can't be asked.
+pub(crate) async fn refuse_unfinished(store: &StoreHandle) -> Result<(), Failure> {
     match store.call(StoreOp::Load { partition: partition() }).await {
-        StoreAnswer::Loaded(view) => Ok(view.doc(DOC_IMPORT).is_some()),
-        StoreAnswer::Failed(fault) => Err(fault),
-        StoreAnswer::Committed(_) | StoreAnswer::Tailed(_) => Err(StoreFault::TimedOut),
+        StoreAnswer::Loaded(view) if view.doc(DOC_IMPORT).is_none() => Ok(()),
+        StoreAnswer::Loaded(_) => Err(Failure::setup(
+            "an import into this store began and did not end: empty it and the ledger's folder, and import again",
+        )),
+        StoreAnswer::Failed(fault) => Err(Failure::run(fault)),
+        StoreAnswer::Committed(_) | StoreAnswer::Tailed(_) => Err(Failure::run(StoreFault::TimedOut)),
     }
 }

@@ -2,18 +2,38 @@
 //! indexes against documents. Pure functions over what one round of the complete audit read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
 use super::accounts::{Held, shown};
 use super::complete::World;
+use super::finding::Finding;
 use super::part::{Part, Standing, chunk_of, place_of_chunk, sent_by};
-use super::record::{Chunk, Estate, Holder, State};
+use super::record::{Chunk, Covered, Estate, Holder, State};
 
 /// Something that can't be right, and the partitions that it rests on.
 pub(super) struct Found {
     /// What, with names.
-    pub(super) text: String,
+    pub(super) finding: Finding,
     /// Where: it counts only when none of these changed meanwhile.
-    pub(super) places: Vec<String>,
+    pub(super) rests_on: RestsOn,
+}
+
+/// What a finding rests on.
+pub(super) enum RestsOn {
+    /// These partitions.
+    Places(Vec<String>),
+    /// All of them.
+    Everything,
+}
+
+impl Found {
+    /// Whether it could be seen in a round in which these partitions changed.
+    pub(super) fn is_seen(&self, moving: &BTreeSet<String>) -> bool {
+        match &self.rests_on {
+            RestsOn::Places(places) => !places.iter().any(|place| moving.contains(place)),
+            RestsOn::Everything => moving.is_empty(),
+        }
+    }
 }
 
 /// The kind of structure that claims land.
@@ -22,18 +42,12 @@ const TOTEM: &str = "totem";
 /// Everything that is wrong with partitions that hold still.
 pub(super) fn check(world: &World) -> Vec<Found> {
     let mut checks = Checks { world, found: Vec::new() };
-    for text in &world.books {
-        checks.tell(text.clone(), []);
-    }
-    for (island, why) in &world.unread {
-        checks.tell(
-            format!("island {island} is suspended, and what stands there can't be looked at: {why}"),
-            [],
-        );
+    for finding in world.books.iter().chain(&world.damaged) {
+        checks.note(finding.clone(), RestsOn::Places(Vec::new()));
     }
     for (place, part) in &world.parts {
-        for text in &part.wrong {
-            checks.tell(text.clone(), [place.clone()]);
+        for finding in &part.wrong {
+            checks.note(finding.clone(), RestsOn::Places(vec![place.clone()]));
         }
     }
     checks.holders();
@@ -41,11 +55,12 @@ pub(super) fn check(world: &World) -> Vec<Found> {
     checks.totals();
     for (place, part) in &world.parts {
         if let Some((island, chunk)) = chunk_of(place) {
-            checks.tiles(place, island, part);
+            checks.tiles(place, island, chunk, part);
             checks.estate_of_chunk(place, island, chunk, part);
-            part.structures
-                .iter()
-                .for_each(|structure| checks.structure(place, island, chunk, part, structure));
+            for structure in &part.structures {
+                checks.ground(place, island, chunk, structure);
+                checks.totem(place, island, chunk, part, structure);
+            }
         }
     }
     checks.indexes();
@@ -58,23 +73,31 @@ struct Checks<'a> {
 }
 
 impl Checks<'_> {
-    fn tell(&mut self, text: String, places: impl Into<Vec<String>>) {
-        let places = places.into();
-        if !places.iter().any(|place| self.world.moving.contains(place)) {
-            self.found.push(Found { text, places });
+    fn note(&mut self, finding: Finding, rests_on: RestsOn) {
+        let found = Found { finding, rests_on };
+        // Of what can't be read nothing else is said.
+        if found.is_seen(&self.world.moving) && found.is_seen(&self.world.unread) {
+            self.found.push(found);
         }
     }
 
-    /// Each holder has in documents what the books say.
+    /// Tells what `check` says of `about`.
+    fn tell(&mut self, check: &str, about: impl Display, text: String, places: impl Into<Vec<String>>) {
+        self.note(Finding::new(check, about, text), RestsOn::Places(places.into()));
+    }
+
+    /// Everybody holds what the books say, and is there.
     fn holders(&mut self) {
         let mut seen = BTreeSet::new();
         for (place, part) in &self.world.parts {
-            let Some((holder, held)) = &part.held else { continue };
-            let booked = self.world.accounts.held(holder);
-            seen.insert(holder.clone());
-            if booked != *held {
-                let (held, booked) = (shown(held), shown(&booked));
-                self.tell(format!("{holder} holds {held}; by the books it is {booked}"), [place.clone()]);
+            for (holder, held) in part.holders() {
+                seen.insert(holder.clone());
+                let booked = self.world.accounts.held(holder);
+                if booked != *held && !self.is_unbooked(holder) {
+                    let (held, booked) = (shown(held), shown(&booked));
+                    let text = format!("{holder} holds {held}; by the books it is {booked}");
+                    self.tell("holds", holder, text, [place.clone()]);
+                }
             }
         }
         for (holder, booked) in self.world.accounts.holders() {
@@ -82,9 +105,14 @@ impl Checks<'_> {
                 && !seen.contains(&holder)
                 && !booked.is_empty()
             {
-                self.tell(format!("{holder} is not there; by the books it holds {}", shown(booked)), [place]);
+                let text = format!("{holder} is not there; by the books it holds {}", shown(booked));
+                self.tell("is there", holder, text, [place]);
             }
         }
+    }
+
+    fn is_unbooked(&self, holder: &Holder) -> bool {
+        matches!(holder, Holder::Structure(..)) && self.world.accounts.is_unbooked(holder)
     }
 
     /// A pending transfer holds its items until it is accepted; one that is not pending holds none.
@@ -99,7 +127,7 @@ impl Checks<'_> {
                 if held != booked {
                     let (held, booked) = (shown(&held), shown(&booked));
                     let text = format!("transfer {} holds {held}; by the books it is {booked}", out.id);
-                    self.tell(text, [place.clone(), out.to.clone()]);
+                    self.tell("carries", &out.id, text, [place.clone(), out.to.clone()]);
                 }
             }
         }
@@ -110,81 +138,107 @@ impl Checks<'_> {
             {
                 let text = format!("transfer {id} is over; by the books it still holds {}", shown(booked));
                 let places: Vec<String> = sent_by(id).into_iter().collect();
-                self.tell(text, places);
+                self.tell("is over", id, text, places);
             }
         }
     }
 
     /// What was made and not used up is held by somebody.
     fn totals(&mut self) {
-        if !self.world.moving.is_empty() {
-            return;
-        }
         let mut held = Held::new();
         let mut add = |items: &Held| {
             items.iter().for_each(|(kind, count)| *held.entry(kind.clone()).or_default() += count);
         };
         for part in self.world.parts.values() {
-            part.held.iter().for_each(|(_, items)| add(items));
+            let booked = part.holders().filter(|(holder, _)| !self.is_unbooked(holder));
+            booked.for_each(|(_, items)| add(items));
             let waits = part.pending.iter().filter(|out| !self.world.is_taken(&out.id, &out.to));
             waits.for_each(|out| add(&out.items));
         }
         let (made, used_up) = self.world.accounts.turnover();
         let kinds: BTreeSet<&String> = made.keys().chain(used_up.keys()).chain(held.keys()).collect();
         let count = |of: &BTreeMap<String, u64>, kind: &String| of.get(kind).copied().unwrap_or(0) as i64;
-        let mut texts = Vec::new();
+        let mut found = Vec::new();
         for kind in kinds {
             let (made, used_up) = (count(made, kind), count(used_up, kind));
             let there = held.get(kind).copied().unwrap_or(0);
             if made - used_up != there {
-                texts.push(format!("{kind}: {made} made, {used_up} used up, but {there} are there"));
+                let text = format!("{kind}: {made} made, {used_up} used up, but {there} are there");
+                found.push(Finding::new("total", kind, text));
             }
         }
-        texts.into_iter().for_each(|text| self.tell(text, []));
+        found.into_iter().for_each(|finding| self.note(finding, RestsOn::Everything));
     }
 
-    /// Each covered tile belongs to a structure that is there.
-    fn tiles(&mut self, place: &str, island: u32, part: &Part) {
+    /// Each covered tile belongs to a structure that is there, and that has it.
+    fn tiles(&mut self, place: &str, island: u32, chunk: Chunk, part: &Part) {
         for (cell, covered) in &part.covered {
             let anchor = place_of_chunk(island, covered.anchor);
             let owner = self.world.parts.get(&anchor);
-            if !owner.is_some_and(|owner| owner.structures.iter().any(|there| there.id == covered.by)) {
-                let text = format!(
-                    "{place}: tile {} of cell {cell} is covered by structure {} of {anchor}, which isn't there",
-                    covered.tile, covered.by
-                );
-                self.tell(text, [place.to_owned(), anchor]);
+            let owner = owner.and_then(|owner| owner.structures.iter().find(|there| there.id == covered.by));
+            let why = match owner {
+                None => "which isn't there",
+                Some(owner) if !owner.tiles.contains(&(chunk, *cell, covered.tile)) => "which isn't so large",
+                Some(_) => continue,
+            };
+            let Covered { tile, by, .. } = covered;
+            let text = format!(
+                "{place}: tile {tile} of cell {cell} is covered by structure {by} of {anchor}, {why}"
+            );
+            let about = format!("{place} {cell} {tile}");
+            self.tell("covered", about, text, [place.to_owned(), anchor]);
+        }
+    }
+
+    /// A structure covers its ground, also over a chunk's border: all of it while it stands, in the chunks that agreed
+    /// while it is raised.
+    fn ground(&mut self, place: &str, island: u32, chunk: Chunk, structure: &Standing) {
+        let taken = |tile: &Chunk| match &structure.state {
+            State::Standing | State::Leaving => true,
+            State::Raising { held } => *tile == chunk || held.contains(tile),
+            State::Falling {} => false,
+        };
+        let chunks: BTreeSet<Chunk> =
+            structure.tiles.iter().map(|(chunk, ..)| *chunk).filter(taken).collect();
+        for there in chunks {
+            let other = place_of_chunk(island, there);
+            let covered = self.world.parts.get(&other).map_or(&[][..], |part| &part.covered);
+            let is_bare = |(at, cell, tile): &&(Chunk, u8, u8)| {
+                let by_it = |(of, covered): &(u8, Covered)| {
+                    (*of, covered.tile) == (*cell, *tile) && covered.by == structure.id
+                };
+                *at == there && !covered.iter().any(by_it)
+            };
+            let bare = structure.tiles.iter().filter(is_bare).count();
+            if bare > 0 {
+                let id = &structure.id;
+                let text =
+                    format!("{place}: structure {id} does not cover {bare} tiles of its ground in {other}");
+                self.tell("ground", format!("{id} {other}"), text, [place.to_owned(), other.clone()]);
             }
         }
     }
 
-    /// A structure that stands covers the tile of its corner; a totem has its estate in every chunk of it.
-    fn structure(&mut self, place: &str, island: u32, chunk: Chunk, part: &Part, structure: &Standing) {
+    /// A totem has its estate in every chunk of it.
+    fn totem(&mut self, place: &str, island: u32, chunk: Chunk, part: &Part, structure: &Standing) {
         if !matches!(structure.state, State::Standing | State::Leaving) {
             return;
         }
         let id = &structure.id;
-        let covers = |(cell, covered): &(u8, super::record::Covered)| {
-            (*cell, covered.tile) == structure.corner && covered.by == *id
-        };
-        if !part.covered.iter().any(covers) {
-            self.tell(
-                format!("{place}: structure {id} stands, but does not cover its ground"),
-                [place.to_owned()],
-            );
-        }
         if structure.kind != TOTEM {
             return;
         }
         let Some(estate) = part.estate.as_ref().filter(|estate| estate.id == *id && estate.home == chunk)
         else {
-            return self.tell(format!("{place}: totem {id} stands without its estate"), [place.to_owned()]);
+            let text = format!("{place}: totem {id} stands without its estate");
+            return self.tell("estate", id, text, [place.to_owned()]);
         };
         for other in &estate.others {
             let there = place_of_chunk(island, *other);
             let copy = self.world.parts.get(&there).and_then(|part| part.estate.as_ref());
             if let Some(text) = copy_wrong(estate, *other, copy) {
-                self.tell(format!("{there}: {text}"), [place.to_owned(), there]);
+                let about = format!("{id} {there}");
+                self.tell("copy", about, format!("{there}: {text}"), [place.to_owned(), there.clone()]);
             }
         }
     }
@@ -198,7 +252,7 @@ impl Checks<'_> {
         let claimed = chunk == estate.home || estate.others.contains(&chunk);
         if totem.is_none_or(|totem| totem.kind != TOTEM) || !claimed {
             let text = format!("{place}: belongs to estate {}, whose totem does not claim it", estate.id);
-            self.tell(text, [place.to_owned(), home]);
+            self.tell("claimed", place, text, [place.to_owned(), home]);
         }
     }
 
@@ -217,16 +271,13 @@ impl Checks<'_> {
         {
             let listed: BTreeSet<&String> = index.iter().map(|(key, _)| key).collect();
             for (name, place) in docs.iter().filter(|(name, _)| !listed.contains(name)) {
-                self.tell(format!("the index {what} lacks {name} of {place}"), [place.clone()]);
+                let text = format!("the index {what} lacks {name} of {place}");
+                self.tell(what, name, text, [place.clone()]);
             }
             for (name, value) in index.iter().filter(|(name, _)| !docs.contains_key(name)) {
                 let place = if what == "pending" { sent_by(name) } else { Some(value.clone()) };
-                let island = place.as_deref().and_then(chunk_of).map(|(island, _)| island);
-                if island.is_some_and(|island| world.unread.contains_key(&island)) {
-                    continue;
-                }
                 let places: Vec<String> = place.into_iter().collect();
-                self.tell(format!("the index {what} has {name}, which isn't there"), places);
+                self.tell(what, name, format!("the index {what} has {name}, which isn't there"), places);
             }
         }
     }

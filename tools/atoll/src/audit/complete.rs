@@ -9,11 +9,15 @@ use std::path::Path;
 
 use bytes::Bytes;
 use chunk_sync::records::{CLUSTER_WORLD, WORLD};
-use chunk_sync::store::{LedgerEntry, Name, PartitionKey, RawPartition, StoreAnswer, StoreFault, StoreOp};
+use chunk_sync::store::{
+    DamagedPartition, LedgerCursor, LedgerEntry, Name, PartitionKey, RawPartition, StoreAnswer, StoreFault,
+    StoreOp,
+};
 use chunk_sync_io::store::StoreHandle;
 
 use super::accounts::{Accounts, Room};
 use super::checks::{Found, check};
+use super::finding::Finding;
 use super::limits::{FINDINGS_TOLD_MAX, OPEN_MS_MAX, PAGE, ROUND_PAUSE, ROUNDS};
 use super::part::{self, Part};
 use super::report::{Kind, Open, Report};
@@ -44,7 +48,11 @@ pub(super) struct World {
     /// The books.
     pub(super) accounts: Accounts,
     /// What is wrong with the books alone.
-    pub(super) books: Vec<String>,
+    pub(super) books: Vec<Finding>,
+    /// Partitions and entries of indexes that can't be read.
+    pub(super) damaged: Vec<Finding>,
+    /// Where these partitions are: nothing else is said of them.
+    pub(super) unread: BTreeSet<String>,
     /// The index of pending transfers, and that of estates: key, value.
     pub(super) pending: Vec<(String, String)>,
     /// As above.
@@ -55,8 +63,12 @@ pub(super) struct World {
     pub(super) now_ms: u64,
     /// Islands that are suspended.
     pub(super) suspended: Vec<u32>,
-    /// Those whose archives can't be read, and why: what stands there isn't known.
-    pub(super) unread: BTreeMap<u32, String>,
+}
+
+/// What one round found, by name, and what changed while it was read.
+struct Round {
+    found: BTreeMap<String, Found>,
+    moving: BTreeSet<String>,
 }
 
 /// Audits a world.
@@ -68,15 +80,13 @@ pub(crate) async fn audit(
     ledger: Option<&Path>,
     archives: &Archives,
 ) -> Result<Report, AuditError> {
-    let mut rounds: Vec<(BTreeMap<String, Found>, BTreeSet<String>)> = Vec::new();
+    let mut rounds: Vec<Round> = Vec::new();
     loop {
         let world = read(store, ledger, archives).await?;
         let found = check(&world);
         let calm = found.is_empty() && world.moving.is_empty();
-        rounds.push((
-            found.into_iter().map(|found| (found.text.clone(), found)).collect(),
-            world.moving.clone(),
-        ));
+        let found = found.into_iter().map(|found| (found.finding.name.clone(), found)).collect();
+        rounds.push(Round { found, moving: world.moving.clone() });
         if calm || rounds.len() == ROUNDS as usize {
             return Ok(report(&world, &rounds));
         }
@@ -85,22 +95,20 @@ pub(crate) async fn audit(
     }
 }
 
-/// What was wrong in every round in which it could be seen, and partitions that could not be seen in any.
-fn settled(rounds: &[(BTreeMap<String, Found>, BTreeSet<String>)]) -> (Vec<String>, usize) {
-    let mut texts = BTreeSet::new();
-    for found in rounds.iter().flat_map(|(found, _)| found.values()) {
-        let stays = rounds.iter().all(|(found_then, moving)| {
-            found_then.contains_key(&found.text) || found.places.iter().any(|place| moving.contains(place))
-        });
-        if stays {
-            texts.insert(found.text.clone());
-        }
-    }
-    let moving = rounds.iter().map(|(_, moving)| moving.clone()).reduce(|all, more| &all & &more);
-    (texts.into_iter().collect(), moving.map_or(0, |moving| moving.len()))
+/// What was wrong in every round in which it could be seen, as it was the last time, and partitions that could not be
+/// seen in any. Counts in the texts may change from round to round: a finding is known by its name.
+fn settled(rounds: &[Round]) -> (Vec<String>, usize) {
+    let newest: BTreeMap<&String, &Found> = rounds.iter().flat_map(|round| &round.found).collect();
+    let stays = |(name, found): &(&String, &Found)| {
+        rounds.iter().all(|round| round.found.contains_key(*name) || !found.is_seen(&round.moving))
+    };
+    let texts: BTreeSet<&String> =
+        newest.into_iter().filter(stays).map(|(_, found)| &found.finding.text).collect();
+    let moving = rounds.iter().map(|round| round.moving.clone()).reduce(|all, more| &all & &more);
+    (texts.into_iter().cloned().collect(), moving.map_or(0, |moving| moving.len()))
 }
 
-fn report(world: &World, rounds: &[(BTreeMap<String, Found>, BTreeSet<String>)]) -> Report {
+fn report(world: &World, rounds: &[Round]) -> Report {
     let (findings, moving) = settled(rounds);
     let (made, used_up) = world.accounts.turnover();
     let mut kinds: BTreeMap<String, Kind> = BTreeMap::new();
@@ -120,6 +128,10 @@ fn report(world: &World, rounds: &[(BTreeMap<String, Found>, BTreeSet<String>)])
                 "chunk" => &mut row.ground,
                 _ => &mut row.trades,
             } += count;
+        }
+        let booked = part.built.iter().filter(|(holder, _)| !world.accounts.is_unbooked(holder));
+        for (kind, count) in booked.flat_map(|(_, held)| held) {
+            kinds.entry(kind.clone()).or_default().structures += count;
         }
         for (kind, count) in world.under_way(part) {
             kinds.entry(kind).or_default().transfers += count;
@@ -169,84 +181,131 @@ impl World {
 
 async fn read(store: &StoreHandle, ledger: Option<&Path>, archives: &Archives) -> Result<World, AuditError> {
     let away = Away::read(store, archives).await?;
-    let mut unread = away.wrong();
+    let (mut no_archive, mut in_none) = (away.wrong(), BTreeSet::new());
     let mut before: BTreeMap<String, u128> = BTreeMap::new();
-    each_partition(store, |raw| {
+    let mut unread = each_partition(store, |raw| {
         before.extend(part::place_of(&raw.key).map(|place| (place, part::print_of(&raw.docs))));
     })
     .await?;
     let books = read_books(store, ledger).await?;
     // Between the two readings, as the ledger: what doesn't change from one to the other agrees with them.
-    let pending = index(store, "pending").await?;
-    let estates = index(store, "estates").await?;
+    let (pending, damaged) = index(store, "pending").await?;
+    let (estates, more) = index(store, "estates").await?;
+    let mut damaged: Vec<Finding> = damaged.into_iter().chain(more).map(Finding::plain).collect();
     let mut parts = BTreeMap::new();
-    each_partition(store, |raw| {
+    let again = each_partition(store, |raw| {
         if let Some(place) = part::place_of(&raw.key) {
-            let part = look(&place, &raw, &away, &mut unread);
+            let part = match look(&place, &raw, &away) {
+                Ok(part) => part,
+                Err((mark, why)) => {
+                    let island = part::chunk_of(&place).map_or(0, |(island, _)| island);
+                    no_archive.entry(island).or_insert(why);
+                    in_none.insert(place.clone());
+                    mark
+                }
+            };
             parts.insert(place, part);
         }
     })
     .await?;
+    unread.extend(again);
+    damaged.extend(unread.iter().map(damaged_partition));
+    damaged.extend(no_archive.iter().map(|(island, why)| {
+        let text = format!("island {island} is suspended, and what stands there can't be looked at: {why}");
+        Finding::new("archive", island, text)
+    }));
+    let mut unread: BTreeSet<String> =
+        unread.into_iter().filter_map(|unread| unread_place(&unread)).collect();
+    unread.extend(in_none);
     let changed = |place: &&String| before.get(*place) != parts.get(*place).map(|part: &Part| &part.print);
     let moving = before.keys().chain(parts.keys()).filter(changed).cloned().collect();
     let now_ms = clock(store).await?;
     let undrained = books.undrained.len() as u64;
     let (accounts, books) = (books.accounts, books.wrong);
     let suspended = away.islands().collect();
-    Ok(World { parts, moving, accounts, books, pending, estates, undrained, now_ms, suspended, unread })
+    Ok(World {
+        parts,
+        moving,
+        accounts,
+        books,
+        damaged,
+        unread,
+        pending,
+        estates,
+        undrained,
+        now_ms,
+        suspended,
+    })
 }
 
-/// Looks at a partition; at what the archive has of it, if it is suspended. What is wrong with archives goes to
-/// `unread`, by island.
-fn look(place: &str, raw: &RawPartition, away: &Away, unread: &mut BTreeMap<u32, String>) -> Part {
+/// Looks at a partition; at what the archive has of it, if it is suspended. If the archive can't be used: at the mark
+/// alone, and why.
+fn look(place: &str, raw: &RawPartition, away: &Away) -> Result<Part, (Part, String)> {
     let mark = part::look(place, &raw.docs);
-    let Some(record) = mark_of(&raw.docs) else { return mark };
-    match away.chunk(&raw.key, &record) {
-        Ok(archived) => {
-            let mut part = part::look(place, &archived.docs);
-            if part.held != mark.held {
-                part.wrong.push(format!("{place}: its mark and its archive differ in what it holds"));
-            }
-            part.wrong.extend(mark.wrong);
-            // That is what changes when it changes.
-            part.print = mark.print;
-            part
-        }
-        Err(why) => {
-            let island = part::chunk_of(place).map_or(0, |(island, _)| island);
-            unread.entry(island).or_insert(why);
-            mark
-        }
+    let Some(record) = mark_of(&raw.docs) else { return Ok(mark) };
+    let archived = match away.chunk(&raw.key, &record) {
+        Ok(archived) => archived,
+        Err(why) => return Err((mark, why)),
+    };
+    let mut part = part::look(place, &archived.docs);
+    if part.held != mark.held {
+        let text = format!("{place}: its mark and its archive differ in what it holds");
+        part.wrong.push(Finding::new(place, "mark", text));
+    }
+    part.wrong.extend(mark.wrong);
+    // That is what changes when it changes.
+    part.print = mark.print;
+    Ok(part)
+}
+
+/// What is told of a partition that can't be read.
+pub(crate) fn damaged_partition(damaged: &DamagedPartition) -> Finding {
+    let about = damaged.key.as_ref().map_or_else(|| damaged.why.clone(), ToString::to_string);
+    Finding::new("damaged", about, damaged.to_string())
+}
+
+/// Where a partition of the game is that can't be read; of one without a name all that is known is that it may be any.
+fn unread_place(damaged: &DamagedPartition) -> Option<String> {
+    match &damaged.key {
+        Some(key) => part::place_of(key),
+        None => Some(String::new()),
     }
 }
 
-/// Reads all partitions, page by page.
+/// Reads all partitions, page by page; answers what can't be read.
 pub(crate) async fn each_partition(
     store: &StoreHandle,
     mut take: impl FnMut(RawPartition),
-) -> Result<(), StoreFault> {
-    let (ops, mut after) = (store.ops(), None);
+) -> Result<Vec<DamagedPartition>, StoreFault> {
+    let (ops, mut after, mut damaged) = (store.ops(), None, Vec::new());
     loop {
         let page = ops.partitions_page(after.as_ref(), PAGE).await?;
         page.partitions.into_iter().for_each(&mut take);
+        damaged.extend(page.damaged);
         after = page.next;
         if after.is_none() {
-            return Ok(());
+            return Ok(damaged);
         }
     }
 }
 
-/// Reads a whole index.
-pub(crate) async fn index(store: &StoreHandle, name: &str) -> Result<Vec<(String, String)>, StoreFault> {
+/// Entries of an index: key, value.
+type Entries = Vec<(String, String)>;
+
+/// Reads a whole index, as masters have it, and tells what can't be read of it.
+async fn index(store: &StoreHandle, name: &str) -> Result<(Entries, Vec<String>), StoreFault> {
     let (ops, index, mut after) = (store.ops(), Name::from(name), None);
     let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
-    let mut entries = Vec::new();
+    let (mut entries, mut damaged) = (Vec::new(), Vec::new());
     loop {
-        let page = ops.index_page(&index, after.as_ref(), PAGE).await?;
+        let page = ops.index_page_of_masters(&index, after.as_ref(), PAGE).await?;
         entries.extend(page.entries.iter().map(|entry| (text(&entry.key), text(&entry.value))));
+        let told =
+            page.damaged.iter().map(|row| format!("an entry of the index {name} can't be read: {row}"));
+        damaged.extend(told);
         after = page.next;
         if after.is_none() {
-            return Ok(entries);
+            return Ok((entries, damaged));
         }
     }
 }
@@ -269,9 +328,11 @@ pub(crate) async fn read_books(store: &StoreHandle, ledger: Option<&Path>) -> Re
         )));
     }
     let mut undrained: BTreeMap<(u16, u64), LedgerEntry> = BTreeMap::new();
+    let mut damaged = Vec::new();
     let (ops, mut after) = (store.ops(), None);
     loop {
         let page = ops.ledger_page(after, PAGE).await?;
+        damaged.extend(page.damaged.iter().map(|damaged| damaged_entry(damaged.at)));
         undrained.extend(page.entries.into_iter().map(|entry| ((entry.shard.0, entry.sequence), entry)));
         after = page.next;
         if after.is_none() {
@@ -280,7 +341,7 @@ pub(crate) async fn read_books(store: &StoreHandle, ledger: Option<&Path>) -> Re
     }
     let folder = ledger.map(Path::to_owned);
     let read = tokio::task::spawn_blocking(move || {
-        let mut books = Books { accounts: Accounts::new(), undrained, wrong: Vec::new() };
+        let mut books = Books { accounts: Accounts::new(), undrained, wrong: damaged.clone(), damaged };
         match folder.as_deref() {
             Some(folder) if folder.is_dir() => {
                 let failed = |error| AuditError::Ledger(format!("{}: {error}", folder.display()));
@@ -304,13 +365,32 @@ pub(crate) struct Books {
     /// Entries that are not in the files.
     pub(crate) undrained: BTreeMap<(u16, u64), LedgerEntry>,
     /// What is wrong with the books alone.
-    pub(crate) wrong: Vec<String>,
+    pub(crate) wrong: Vec<Finding>,
+    /// Of that, entries that the store can't read.
+    pub(crate) damaged: Vec<Finding>,
+}
+
+/// What is told of an entry of the store's ledger that can't be read.
+pub(crate) fn damaged_entry(at: LedgerCursor) -> Finding {
+    Finding::plain(format!(
+        "ledger entry {}/{} can't be read: its row in the store is damaged",
+        at.shard.0, at.sequence
+    ))
+}
+
+/// What is told of an entry of the store whose number the files gave to another.
+pub(crate) fn another_entry(entry: &LedgerEntry) -> Finding {
+    Finding::plain(format!(
+        "ledger entry {}/{} of the store is another than the files have under this number: the store is older than its \
+         ledger, as one that was restored from a copy is",
+        entry.shard.0, entry.sequence
+    ))
 }
 
 impl Books {
     fn apply(&mut self, entry: &LedgerEntry) {
         let wrong = &mut self.wrong;
-        self.accounts.apply(entry, ROOM, &mut |text| wrong.push(text));
+        self.accounts.apply(entry, ROOM, &mut |finding| wrong.push(finding));
     }
 
     fn close(&mut self) {
@@ -320,7 +400,7 @@ impl Books {
         // Whoever is short when everything was read is short.
         for _ in 0..2 {
             let wrong = &mut self.wrong;
-            self.accounts.end_pass(&mut |text| wrong.push(text));
+            self.accounts.end_pass(&mut |finding| wrong.push(finding));
         }
     }
 }
@@ -333,18 +413,73 @@ impl Reader for Books {
     fn page(&mut self, page: Page) {
         match page {
             Page::Entry(entry) => {
-                self.undrained.remove(&(entry.shard.0, entry.sequence));
+                let place = (entry.shard.0, entry.sequence);
+                if let Some(waits) = self.undrained.remove(&place)
+                    && waits.token != entry.token
+                {
+                    self.wrong.push(another_entry(&waits));
+                    self.undrained.insert(place, waits);
+                }
                 self.apply(&entry);
             }
             Page::Opening(bytes) => {
                 if !self.accounts.open_books(&bytes) {
-                    self.wrong.push("what the books were opened with can't be read".to_owned());
+                    self.wrong.push(Finding::plain("what the books were opened with can't be read"));
                 }
             }
         }
     }
 
     fn damage(&mut self, text: String) {
-        self.wrong.push(text);
+        self.wrong.push(Finding::plain(text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::checks::RestsOn;
+    use super::*;
+
+    fn round(found: &[(&str, &str, RestsOn)], moving: &[&str]) -> Round {
+        let found = found.iter().map(|(name, text, rests_on)| {
+            let rests_on = match rests_on {
+                RestsOn::Places(places) => RestsOn::Places(places.clone()),
+                RestsOn::Everything => RestsOn::Everything,
+            };
+            let finding = Finding { name: (*name).to_owned(), text: (*text).to_owned() };
+            ((*name).to_owned(), Found { finding, rests_on })
+        });
+        Round { found: found.collect(), moving: moving.iter().map(|place| (*place).to_owned()).collect() }
+    }
+
+    fn at(place: &str) -> RestsOn {
+        RestsOn::Places(vec![place.to_owned()])
+    }
+
+    #[test]
+    fn what_stays_wrong_is_told_also_while_its_counts_change() {
+        let rounds = [
+            round(
+                &[("holds: anna", "anna holds 3", at("anna")), ("holds: bert", "bert holds 1", at("bert"))],
+                &[],
+            ),
+            round(&[("holds: anna", "anna holds 4", at("anna"))], &[]),
+            round(&[("holds: anna", "anna holds 5", at("anna"))], &["carl"]),
+        ];
+        assert_eq!(settled(&rounds), (vec!["anna holds 5".to_owned()], 0), "bert was right once");
+    }
+
+    #[test]
+    fn a_round_in_which_it_can_not_be_seen_says_nothing_of_it() {
+        let rounds = [
+            round(
+                &[("total: wood", "7 wood", RestsOn::Everything), ("holds: anna", "anna", at("anna"))],
+                &[],
+            ),
+            round(&[], &["anna"]),
+            round(&[("total: wood", "8 wood", RestsOn::Everything)], &["anna"]),
+        ];
+        assert_eq!(settled(&rounds).0, ["8 wood", "anna"]);
+        assert_eq!(settled(&rounds[1..]).1, 1, "anna could not be seen");
     }
 }

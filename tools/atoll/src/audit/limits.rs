@@ -8,6 +8,8 @@ pub(crate) const HOLDERS_MAX: usize = 1_000_000;
 /// Acts and ended transfers that are remembered, each: one that is done a second time after that many others is found
 /// by the complete audit only.
 pub(crate) const REMEMBERED_MAX: usize = 262_144;
+/// Gaps in the shards' numbers that are remembered: an entry of one that comes late is still applied.
+pub(crate) const GAPS_MAX: usize = 4_096;
 /// Findings that are kept as texts; all are counted.
 pub(crate) const FINDINGS_KEPT_MAX: usize = 100;
 /// Findings of a complete audit that are kept as texts.

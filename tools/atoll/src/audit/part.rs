@@ -8,9 +8,10 @@ use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::accounts::Held;
+use super::finding::Finding;
 use super::record::{
-    Back, Bag, Cell, Chunk, Covered, Decided, Estate, Ground, Holder, Items, Out, State, Structure,
-    Suspended, Tile, Trade, Versioned, version_of,
+    Back, Bag, Cell, Chunk, Covered, Decided, Estate, Ground, Holder, Items, Out, Site, State, Structure,
+    Suspended, Tile, Trade, Versioned, edges_of, version_of,
 };
 
 /// A transfer that left and is not cleared.
@@ -33,8 +34,10 @@ pub(crate) struct Standing {
     pub(crate) kind: String,
     /// How far it is.
     pub(crate) state: State,
-    /// The cell of this chunk and the tile in it that its corner is on.
-    pub(crate) corner: (u8, u8),
+    /// The tiles that it covers: chunk, cell, tile in it. None of a kind that isn't known here.
+    pub(crate) tiles: Vec<(Chunk, u8, u8)>,
+    /// What was paid for it.
+    paid: Held,
 }
 
 /// What matters of a partition.
@@ -44,6 +47,10 @@ pub(crate) struct Part {
     pub(crate) print: u128,
     /// Who holds what here, transfers left out.
     pub(crate) held: Option<(Holder, Held)>,
+    /// Whether all of it but this is in an archive.
+    pub(crate) suspended: bool,
+    /// What is in the structures that stand here.
+    pub(crate) built: Vec<(Holder, Held)>,
     /// Transfers that left here.
     pub(crate) pending: Vec<Pending>,
     /// Decisions that are remembered here, by name, and whether each was accepted.
@@ -55,7 +62,14 @@ pub(crate) struct Part {
     /// The chunk's copy of its estate.
     pub(crate) estate: Option<Estate>,
     /// What is wrong with it alone.
-    pub(crate) wrong: Vec<String>,
+    pub(crate) wrong: Vec<Finding>,
+}
+
+impl Part {
+    /// Everybody who holds something here, transfers left out.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = &(Holder, Held)> {
+        self.held.iter().chain(&self.built)
+    }
 }
 
 /// The place of a game's partition: its key without the world; `None` for what is not the game's.
@@ -89,6 +103,26 @@ fn cell_of(tile: Tile) -> (u8, u8) {
     (cell as u8, (y % CELL_TILES * CELL_TILES + x % CELL_TILES) as u8)
 }
 
+/// The chunk that a tile is in.
+fn chunk_under(tile: Tile) -> Chunk {
+    Chunk { x: tile.x.div_euclid(CHUNK_TILES) as i16, y: tile.y.div_euclid(CHUNK_TILES) as i16 }
+}
+
+/// The tiles that a site covers.
+fn tiles_of(site: &Site) -> Vec<(Chunk, u8, u8)> {
+    let (east, north) = match (edges_of(&site.kind).unwrap_or((0, 0)), site.turned) {
+        ((east, north), false) => (east, north),
+        ((east, north), true) => (north, east),
+    };
+    let tiles = (0..north).flat_map(|y| (0..east).map(move |x| (x, y)));
+    let tile = |(x, y)| {
+        let at = Tile { x: site.corner.x.saturating_add(x), y: site.corner.y.saturating_add(y) };
+        let (cell, tile) = cell_of(at);
+        (chunk_under(at), cell, tile)
+    };
+    tiles.map(tile).collect()
+}
+
 /// A fingerprint of the documents that matter.
 pub(crate) fn print_of(docs: &BTreeMap<Name, Document>) -> u128 {
     let mut hash = Xxh3::new();
@@ -112,6 +146,8 @@ struct Look<'a> {
     /// What pending transfers say that room is kept for.
     bag_kept: Held,
     ground_kept: Held,
+    /// What is on its way back from structures that leave.
+    refunds: BTreeMap<String, Held>,
 }
 
 /// Looks at the documents of a game's partition.
@@ -125,12 +161,14 @@ pub(crate) fn look(place: &str, docs: &BTreeMap<Name, Document>) -> Part {
         sending: 0,
         bag_kept: Held::new(),
         ground_kept: Held::new(),
+        refunds: BTreeMap::new(),
     };
     look.part.held = holder_of(place).map(|holder| (holder, Held::new()));
     for (name, document) in docs {
         look.document(name.as_str(), &document.value);
     }
     look.rooms();
+    look.built();
     look.part
 }
 
@@ -152,9 +190,10 @@ fn add(held: &mut Held, items: &Items) {
 }
 
 impl Look<'_> {
-    fn wrong(&mut self, text: String) {
+    /// Tells what is wrong with `about`.
+    fn wrong(&mut self, about: &str, text: &str) {
         let place = self.place;
-        self.part.wrong.push(format!("{place}: {text}"));
+        self.part.wrong.push(Finding::new(place, about, format!("{place}: {text}")));
     }
 
     fn holds(&mut self, items: &Items) {
@@ -169,12 +208,13 @@ impl Look<'_> {
         match rmp_serde::from_slice::<Versioned>(value) {
             Ok(Versioned { v }) if v <= known => {}
             Ok(Versioned { v }) => {
-                return self.wrong(format!("document {name} has version {v}, which is not known here"));
+                return self
+                    .wrong(name, &format!("document {name} has version {v}, which is not known here"));
             }
-            Err(_) => return self.wrong(format!("document {name} is damaged")),
+            Err(_) => return self.wrong(name, &format!("document {name} is damaged")),
         }
         if self.read(sort, rest, value).is_none() {
-            self.wrong(format!("document {name} is damaged"));
+            self.wrong(name, &format!("document {name} is damaged"));
         }
     }
 
@@ -209,7 +249,8 @@ impl Look<'_> {
                 let decided: Decided = decode(value)?;
                 self.part.decided.insert(rest.to_owned(), decided.refused.is_none());
                 if sent_by(rest).is_some_and(|sender| sender != decided.from) {
-                    self.wrong(format!("the decision on {rest} is on what {} sent", decided.from));
+                    let text = format!("the decision on {rest} is on what {} sent", decided.from);
+                    self.wrong(rest, &text);
                 }
             }
             "structure" => self.structure(rest, decode(value)?),
@@ -217,7 +258,8 @@ impl Look<'_> {
                 let (cell, record): (u8, Cell) = (rest.parse().ok()?, decode(value)?);
                 for (at, covered) in record.tiles.iter().enumerate() {
                     if record.tiles[..at].iter().any(|other| other.tile == covered.tile) {
-                        self.wrong(format!("tile {} of cell {cell} is covered twice", covered.tile));
+                        let text = format!("tile {} of cell {cell} is covered twice", covered.tile);
+                        self.wrong(&text, &text);
                     }
                 }
                 self.part.covered.extend(record.tiles.into_iter().map(|covered| (cell, covered)));
@@ -225,6 +267,7 @@ impl Look<'_> {
             "estate" => self.part.estate = Some(decode(value)?),
             "suspended" => {
                 let mark: Suspended = decode(value)?;
+                self.part.suspended = true;
                 if let Some((_, held)) = &mut self.part.held {
                     mark.holds.into_iter().for_each(|(kind, count)| *held.entry(kind).or_default() += count);
                 }
@@ -236,7 +279,7 @@ impl Look<'_> {
 
     fn pending(&mut self, id: &str, out: Out) {
         if out.from != self.place || sent_by(id).is_none_or(|sender| sender != self.place) {
-            self.wrong(format!("the pending transfer {id} was sent by {}", out.from));
+            self.wrong(id, &format!("the pending transfer {id} was sent by {}", out.from));
         }
         let back = out.back;
         let items = out.cargo.items();
@@ -246,6 +289,7 @@ impl Look<'_> {
                 let named = items.iter().map(|(kind, count)| (format!("{kind} on cell {cell}"), *count));
                 add(&mut self.ground_kept, &named.collect());
             }
+            Back::Demolish { site } => add(self.refunds.entry(site.id).or_default(), &items),
             _ => {}
         }
         let mut held = Held::new();
@@ -254,21 +298,36 @@ impl Look<'_> {
     }
 
     fn structure(&mut self, id: &str, structure: Structure) {
-        let site = structure.site;
-        let corner = Chunk {
-            x: site.corner.x.div_euclid(CHUNK_TILES) as i16,
-            y: site.corner.y.div_euclid(CHUNK_TILES) as i16,
-        };
-        if site.id != id || place_of_chunk(site.island, corner) != self.place {
-            self.wrong(format!("structure {id} belongs elsewhere"));
+        let Structure { site, state } = structure;
+        if site.id != id || place_of_chunk(site.island, chunk_under(site.corner)) != self.place {
+            self.wrong(id, &format!("structure {id} belongs elsewhere"));
         }
-        let corner = cell_of(site.corner);
-        self.part.structures.push(Standing {
-            id: id.to_owned(),
-            kind: site.kind,
-            state: structure.state,
-            corner,
-        });
+        if edges_of(&site.kind).is_none() {
+            self.wrong(id, &format!("structure {id} is a {}, which is not known here", site.kind));
+        }
+        let tiles = tiles_of(&site);
+        let mut paid = Held::new();
+        add(&mut paid, &site.paid);
+        self.part.structures.push(Standing { id: id.to_owned(), kind: site.kind, state, tiles, paid });
+    }
+
+    /// A structure that stands holds what was paid for it, less what is on its way back.
+    fn built(&mut self) {
+        let Some((island, chunk)) = chunk_of(self.place) else { return };
+        for structure in &self.part.structures {
+            let mut held = structure.paid.clone();
+            match structure.state {
+                State::Standing => {}
+                State::Leaving => {
+                    for (kind, count) in self.refunds.get(&structure.id).into_iter().flatten() {
+                        *held.entry(kind.clone()).or_default() -= count;
+                    }
+                    held.retain(|_, count| *count != 0);
+                }
+                State::Raising { .. } | State::Falling {} => continue,
+            }
+            self.part.built.push((Holder::Structure(island, chunk, structure.id.clone()), held));
+        }
     }
 
     /// Room that is kept is kept for something that is under way, and the other way round.
@@ -278,12 +337,14 @@ impl Look<'_> {
         for (what, (room, kept)) in [("the bag", bag), ("the ground", ground)] {
             if room != kept {
                 let (room, kept) = (super::accounts::shown(&room), super::accounts::shown(&kept));
-                self.wrong(format!("{what} keeps room for {room}, but {kept} is under way from there"));
+                let text = format!("{what} keeps room for {room}, but {kept} is under way from there");
+                self.wrong(what, &text);
             }
         }
         let pending = self.part.pending.len();
         if self.place.starts_with("trade/") && self.sending as usize != pending {
-            self.wrong(format!("the trade counts {} transfers under way; there are {pending}", self.sending));
+            let text = format!("the trade counts {} transfers under way; there are {pending}", self.sending);
+            self.wrong("sending", &text);
         }
     }
 }

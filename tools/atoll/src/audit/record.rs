@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// The newest ledger record that is understood.
-pub(crate) const RECORD_VERSION: u16 = 1;
+pub(crate) const RECORD_VERSION: u16 = 2;
+/// The version since which structures hold what was paid for them. In older records that is used up, and what
+/// demolishing gives back is made.
+pub(crate) const STRUCTURES_SINCE: u16 = 2;
 
 /// A chunk's position on its island.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -31,6 +34,8 @@ pub(crate) enum Holder {
     Trade(String),
     /// A transfer that is under way, by its name.
     Transfer(String),
+    /// A structure of a chunk, by its name.
+    Structure(u32, Chunk, String),
 }
 
 impl std::fmt::Display for Holder {
@@ -43,6 +48,9 @@ impl std::fmt::Display for Holder {
             }
             Holder::Trade(trade) => write!(f, "trade {trade}"),
             Holder::Transfer(id) => write!(f, "transfer {id}"),
+            Holder::Structure(island, chunk, name) => {
+                write!(f, "structure {name} of chunk {island}/{}/{}", chunk.x, chunk.y)
+            }
         }
     }
 }
@@ -53,7 +61,9 @@ impl Holder {
         match self {
             Holder::Nobody | Holder::Transfer(_) => None,
             Holder::Player(player) => Some(format!("player/{player:016x}")),
-            Holder::Ground(island, chunk) => Some(format!("chunk/{island}/{}/{}", chunk.x, chunk.y)),
+            Holder::Ground(island, chunk) | Holder::Structure(island, chunk, _) => {
+                Some(format!("chunk/{island}/{}/{}", chunk.x, chunk.y))
+            }
             Holder::Trade(trade) => Some(format!("trade/{trade}")),
         }
     }
@@ -174,11 +184,17 @@ pub(crate) enum Back {
     Bag {},
     Resource {},
     Ground { cell: u8 },
-    Demolish {},
+    Demolish { site: Named },
     Raise {},
     Fall {},
     Spread {},
     Trade {},
+}
+
+/// A site of which only the name matters.
+#[derive(Deserialize)]
+pub(crate) struct Named {
+    pub(crate) id: String,
 }
 
 /// What was decided on a transfer; `refused` is absent or null when it was accepted.
@@ -203,6 +219,7 @@ pub(crate) struct Site {
     pub(crate) kind: String,
     pub(crate) island: u32,
     pub(crate) corner: Tile,
+    pub(crate) turned: bool,
     pub(crate) paid: Items,
 }
 
@@ -217,7 +234,10 @@ pub(crate) struct Structure {
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
-    Raising {},
+    Raising {
+        /// Chunks that agreed.
+        held: Vec<Chunk>,
+    },
     Standing,
     Leaving,
     Falling {},
@@ -256,11 +276,37 @@ pub(crate) struct Suspended {
     pub(crate) holds: BTreeMap<String, i64>,
 }
 
+/// Tiles east and north that a kind of structure covers before it is turned; `None` of a kind that isn't known here.
+pub(crate) fn edges_of(kind: &str) -> Option<(i32, i32)> {
+    match kind {
+        "hearth" | "totem" => Some((1, 1)),
+        "fence" => Some((2, 1)),
+        "hut" => Some((2, 2)),
+        "hall" => Some((4, 3)),
+        _ => None,
+    }
+}
+
 /// Newest version of a document that is understood, by the first word of its name.
 pub(crate) fn version_of(sort: &str) -> Option<u16> {
     match sort {
         "bag" => Some(2),
         "ground" | "trade" | "out" | "in" | "structure" | "cell" | "estate" | "suspended" => Some(1),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use world_node::rules::structures::StructureKind;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_of_structure_has_its_ground() {
+        for kind in StructureKind::ALL {
+            let (east, north) = kind.spec().tiles;
+            assert_eq!(edges_of(kind.name()), Some((i32::from(east), i32::from(north))), "{kind:?}");
+        }
     }
 }

@@ -59,6 +59,9 @@ pub(crate) struct Kind {
     pub(crate) trades: i64,
     /// Under way.
     pub(crate) transfers: i64,
+    /// In structures that stand.
+    #[serde(default)]
+    pub(crate) structures: i64,
 }
 
 /// A transfer that takes long.
@@ -91,17 +94,27 @@ impl Report {
             writeln!(out, "island {island} is suspended, its archive is looked at")?;
         }
         writeln!(out)?;
-        let heads =
-            ["item", "made", "used up", "in bags", "on ground", "in trades", "under way", "unexplained"];
+        let heads = [
+            "item",
+            "made",
+            "used up",
+            "in bags",
+            "on ground",
+            "in trades",
+            "under way",
+            "built",
+            "unexplained",
+        ];
         let [kind, rest @ ..] = heads;
         write!(out, "{kind:<12}")?;
         rest.iter().try_for_each(|head| write!(out, " {head:>11}"))?;
         writeln!(out)?;
         for (kind, row) in &self.items {
-            let there = row.players + row.ground + row.trades + row.transfers;
+            let there = row.players + row.ground + row.trades + row.transfers + row.structures;
             let unexplained = there - (row.made as i64 - row.used_up as i64);
             write!(out, "{kind:<12} {:>11} {:>11}", row.made, row.used_up)?;
-            for count in [row.players, row.ground, row.trades, row.transfers, unexplained] {
+            let places = [row.players, row.ground, row.trades, row.transfers, row.structures];
+            for count in places.into_iter().chain([unexplained]) {
                 write!(out, " {count:>11}")?;
             }
             writeln!(out)?;

@@ -6,16 +6,20 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use chunk_sync::store::{
-    LedgerEntry, PARTITIONS_PAGE_MAX, PartitionCursor, PartitionKey, StoreAnswer, StoreFault, StoreOp,
+    DamagedPartition, Document, LedgerCursor, LedgerEntry, Name, PARTITIONS_PAGE_MAX, PartitionCursor,
+    PartitionKey, StoreAnswer, StoreFault, StoreOp,
 };
 use chunk_sync_io::store::StoreHandle;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
 
-use super::accounts::{Accounts, Room, shown};
+use super::accounts::{Accounts, Held, Remembered, Room, shown};
+use super::complete::{damaged_entry, damaged_partition};
+use super::finding::Finding;
 use super::limits::{
     COMPARED_TOGETHER, FINDINGS_KEPT_MAX, HOLDERS_MAX, OPEN_MS_MAX, READINGS, REMEMBERED_MAX, WALK_EVERY,
 };
-use super::part;
+use super::part::{self, Part, chunk_of, sent_by};
 use super::record::Holder;
 
 const ROOM: Room = Room { holders: HOLDERS_MAX, remembered: REMEMBERED_MAX };
@@ -38,13 +42,21 @@ pub(crate) struct Watch {
     walk: Option<PartitionCursor>,
     /// When the next walk may begin.
     walk_due: Option<Instant>,
+    /// The store's clock when this walk began; 0 before there is one.
+    walk_ms: u64,
+    /// Whether this walk, or an entry since it began, found something, or could not look at something.
+    walk_wrong: bool,
+    /// Whether partitions of this walk are yet to be compared.
+    walking: bool,
     comparing: BTreeMap<String, Compared>,
-    /// What was told of partitions: which, and which version of it.
-    told: BTreeSet<(String, u128)>,
+    /// What was told already.
+    told: Remembered,
     told_open: BTreeSet<String>,
     told_full: bool,
     compared: u64,
     walks: u64,
+    /// The store's clock when the newest pass over the ledger began.
+    pass_ms: u64,
     last_ok_ms: u64,
 }
 
@@ -54,6 +66,7 @@ struct Kept {
     accounts: Accounts,
     findings: VecDeque<String>,
     findings_total: u64,
+    told: Remembered,
 }
 
 /// What `/api/state` says of the auditor.
@@ -73,7 +86,7 @@ pub(crate) struct Audit {
     pub(crate) last_findings: Vec<String>,
     /// Whether there were too many holders to follow.
     pub(crate) full: bool,
-    /// The store's clock when everything that it had was looked at last and nothing new was found, Unix time in ms.
+    /// The store's clock when the newest walk through everything began that found nothing wrong, Unix time in ms.
     pub(crate) last_ok: u64,
 }
 
@@ -87,12 +100,16 @@ impl Watch {
             next: VecDeque::new(),
             walk: None,
             walk_due: None,
+            walk_ms: 0,
+            walk_wrong: false,
+            walking: false,
             comparing: BTreeMap::new(),
-            told: BTreeSet::new(),
+            told: Remembered::default(),
             told_open: BTreeSet::new(),
             told_full: false,
             compared: 0,
             walks: 0,
+            pass_ms: 0,
             last_ok_ms: 0,
         }
     }
@@ -102,6 +119,7 @@ impl Watch {
         let Ok(kept) = rmp_serde::from_slice::<Kept>(bytes) else { return false };
         let Some(accounts) = kept.accounts.restored() else { return false };
         (self.accounts, self.findings, self.findings_total) = (accounts, kept.findings, kept.findings_total);
+        self.told = kept.told.restored();
         true
     }
 
@@ -111,6 +129,7 @@ impl Watch {
             accounts: self.accounts.clone(),
             findings: self.findings.clone(),
             findings_total: self.findings_total,
+            told: self.told.clone(),
         };
         rmp_serde::to_vec_named(&kept).map_err(|error| error.to_string())
     }
@@ -118,15 +137,15 @@ impl Watch {
     /// Takes what books were opened with.
     pub(crate) fn open_books(&mut self, opening: &Bytes) {
         if !self.accounts.open_books(opening) {
-            self.found("what the books were opened with can't be read".to_owned());
+            self.found(Finding::plain("what the books were opened with can't be read"));
         }
     }
 
     /// Follows an entry.
     pub(crate) fn follow(&mut self, entry: &LedgerEntry) {
         let mut found = Vec::new();
-        self.accounts.apply(entry, ROOM, &mut |text| found.push(text));
-        found.into_iter().for_each(|text| self.found(text));
+        self.accounts.apply(entry, ROOM, &mut |finding| found.push(finding));
+        found.into_iter().for_each(|finding| self.found(finding));
         if self.accounts.is_full() && !self.told_full {
             self.told_full = true;
             tracing::error!(
@@ -135,11 +154,20 @@ impl Watch {
         }
     }
 
-    /// Notes something that can't be right.
-    pub(crate) fn found(&mut self, text: String) {
-        tracing::error!("audit: {text}");
+    /// Notes an entry of the store's ledger that can't be read.
+    pub(crate) fn unreadable(&mut self, at: LedgerCursor) {
+        self.found(damaged_entry(at));
+    }
+
+    /// Notes something that can't be right, and tells it if it wasn't told before.
+    pub(crate) fn found(&mut self, finding: Finding) {
+        self.walk_wrong = true;
+        if !self.told.note(xxh3_128(finding.name.as_bytes()), REMEMBERED_MAX) {
+            return;
+        }
+        tracing::error!("audit: {}", finding.text);
         self.findings_total += 1;
-        self.findings.push_back(text);
+        self.findings.push_back(finding.text);
         if self.findings.len() > FINDINGS_KEPT_MAX {
             self.findings.pop_front();
         }
@@ -147,10 +175,9 @@ impl Watch {
 
     /// Everything that the store had when the pass began was followed.
     pub(crate) fn end_pass(&mut self, now_ms: u64) {
-        let before = self.findings_total;
         let mut found = Vec::new();
-        self.accounts.end_pass(&mut |text| found.push(text));
-        found.into_iter().for_each(|text| self.found(text));
+        self.accounts.end_pass(&mut |finding| found.push(finding));
+        found.into_iter().for_each(|finding| self.found(finding));
         let long: BTreeSet<String> = self
             .accounts
             .open_longer(OPEN_MS_MAX, now_ms)
@@ -161,9 +188,7 @@ impl Watch {
             tracing::warn!("audit: transfer {id} is open for longer than {} s", OPEN_MS_MAX / 1_000);
         }
         self.told_open = long;
-        if self.findings_total == before && !self.accounts.is_full() {
-            self.last_ok_ms = now_ms;
-        }
+        self.pass_ms = now_ms;
     }
 
     /// Compares the partitions that were read before the last pass, and reads the next ones.
@@ -174,12 +199,35 @@ impl Watch {
         if self.accounts.is_full() {
             return Ok(());
         }
+        let compared = self.compare_next(store).await;
+        // What was not looked at for that is looked at by the next walk.
+        self.walk_wrong |= compared.is_err();
+        compared
+    }
+
+    async fn compare_next(&mut self, store: &StoreHandle) -> Result<(), StoreFault> {
+        let mut sent = self.sent_from_compared();
         for (place, mut compared) in std::mem::take(&mut self.comparing) {
-            if self.agrees(store, &place, &mut compared).await? {
-                self.compared += 1;
-            } else if compared.disagreed > 0 {
-                self.comparing.insert(place, compared);
+            let Some(docs) = self.load(store, &compared.key).await? else { continue };
+            let part = part::look(&place, &docs);
+            if part.print != compared.print {
+                // It changed meanwhile, and is left for the next walk.
+                continue;
             }
+            let wrong = self.wrong_with(&place, part, &sent.remove(&place).unwrap_or_default());
+            if wrong.is_empty() {
+                self.compared += 1;
+                continue;
+            }
+            compared.disagreed += 1;
+            if compared.disagreed < READINGS {
+                self.comparing.insert(place, compared);
+            } else {
+                wrong.into_iter().for_each(|finding| self.found(finding));
+            }
+        }
+        if self.next.is_empty() && self.comparing.is_empty() && self.walk.is_none() {
+            self.end_walk();
         }
         if self.next.is_empty() && self.walk_due.is_none_or(|due| Instant::now() >= due) {
             self.list(store).await?;
@@ -187,60 +235,83 @@ impl Watch {
         while self.comparing.len() < COMPARED_TOGETHER {
             let Some(key) = self.next.pop_front() else { return Ok(()) };
             let Some(place) = part::place_of(&key) else { continue };
-            let docs = load(store, &key).await?;
+            let Some(docs) = self.load(store, &key).await? else { continue };
             let print = part::print_of(&docs);
             self.comparing.insert(place, Compared { key, print, disagreed: 0 });
         }
         Ok(())
     }
 
-    /// Whether a partition has what the books say. One that changed meanwhile is left for the next walk.
-    async fn agrees(
-        &mut self,
-        store: &StoreHandle,
-        place: &str,
-        compared: &mut Compared,
-    ) -> Result<bool, StoreFault> {
-        let docs = load(store, &compared.key).await?;
-        let part = part::look(place, &docs);
-        if part.print != compared.print {
-            compared.disagreed = 0;
-            return Ok(false);
-        }
-        let mut wrong = part.wrong;
-        if let Some((holder, held)) = &part.held {
-            let booked = self.accounts.held(holder);
-            if booked != *held {
-                wrong.push(format!("{holder} holds {}; by the books it is {}", shown(held), shown(&booked)));
+    /// Transfers that hold something by the books, by the partition that sent them, of those that are compared now.
+    fn sent_from_compared(&self) -> BTreeMap<String, Vec<(String, Held)>> {
+        let mut sent: BTreeMap<String, Vec<(String, Held)>> = BTreeMap::new();
+        for (id, held) in self.accounts.open() {
+            let sender = sent_by(id).filter(|place| self.comparing.contains_key(place));
+            if let Some(place) = sender {
+                sent.entry(place).or_default().push((id.to_owned(), held.clone()));
             }
         }
-        for out in part.pending {
+        sent
+    }
+
+    /// What of a partition is not as the books say.
+    fn wrong_with(&self, place: &str, part: Part, sent: &[(String, Held)]) -> Vec<Finding> {
+        let mut wrong = Vec::new();
+        for (holder, held) in part.holders() {
+            let booked = self.accounts.held(holder);
+            let unbooked = matches!(holder, Holder::Structure(..)) && self.accounts.is_unbooked(holder);
+            if booked != *held && !unbooked {
+                let text = format!("{holder} holds {}; by the books it is {}", shown(held), shown(&booked));
+                wrong.push(Finding::new("holds", holder, text));
+            }
+        }
+        // What stands in a suspended chunk is for the complete audit, which reads archives.
+        if let Some((island, chunk)) = chunk_of(place).filter(|_| !part.suspended) {
+            for (holder, booked) in self.accounts.structures_at(island, chunk) {
+                let is_there = part.built.iter().any(|(there, _)| there == holder);
+                if !is_there && !booked.is_empty() {
+                    let text = format!("{holder} is not there; by the books it holds {}", shown(booked));
+                    wrong.push(Finding::new("is there", holder, text));
+                }
+            }
+        }
+        for out in &part.pending {
             // Whether it was taken in already is for another partition to say.
             let booked = self.accounts.held(&Holder::Transfer(out.id.clone()));
             if booked != out.items && !booked.is_empty() {
                 let (items, booked) = (shown(&out.items), shown(&booked));
-                wrong.push(format!("transfer {} brings {items}; by the books it holds {booked}", out.id));
+                let text = format!("transfer {} brings {items}; by the books it holds {booked}", out.id);
+                wrong.push(Finding::new("carries", &out.id, text));
             }
         }
-        if wrong.is_empty() {
-            return Ok(true);
+        for (id, held) in sent.iter().filter(|(id, _)| !part.pending.iter().any(|out| out.id == *id)) {
+            let text = format!("transfer {id} is over; by the books it still holds {}", shown(held));
+            wrong.push(Finding::new("is over", id, text));
         }
-        compared.disagreed += 1;
-        if compared.disagreed >= READINGS {
-            compared.disagreed = 0;
-            if self.told.insert((place.to_owned(), part.print)) {
-                wrong.into_iter().for_each(|text| self.found(text));
+        wrong.extend(part.wrong);
+        wrong
+    }
+
+    /// A partition's documents; `None` of one that can't be read, which is a finding.
+    async fn load(&mut self, store: &StoreHandle, key: &PartitionKey) -> Result<Option<Docs>, StoreFault> {
+        match store.call(StoreOp::Load { partition: key.clone() }).await {
+            StoreAnswer::Loaded(view) => Ok(Some(view.docs)),
+            StoreAnswer::Failed(StoreFault::Broken { text }) => {
+                self.found(damaged_partition(&DamagedPartition { key: Some(key.clone()), why: text }));
+                Ok(None)
             }
-            if self.told.len() > FINDINGS_KEPT_MAX {
-                self.told.pop_first();
-            }
+            StoreAnswer::Failed(fault) => Err(fault),
+            StoreAnswer::Committed(_) | StoreAnswer::Tailed(_) => Err(StoreFault::TimedOut),
         }
-        Ok(false)
     }
 
     /// Lists the next partitions.
     async fn list(&mut self, store: &StoreHandle) -> Result<(), StoreFault> {
+        if self.walk.is_none() {
+            (self.walking, self.walk_wrong, self.walk_ms) = (true, false, self.pass_ms);
+        }
         let page = store.ops().partitions_page(self.walk.as_ref(), PARTITIONS_PAGE_MAX).await?;
+        page.damaged.iter().for_each(|damaged| self.found(damaged_partition(damaged)));
         self.next = page.partitions.into_iter().map(|raw| raw.key).collect();
         self.walk = page.next;
         if self.walk.is_none() {
@@ -248,6 +319,13 @@ impl Watch {
             self.walk_due = Some(Instant::now() + WALK_EVERY);
         }
         Ok(())
+    }
+
+    /// Everything was listed and compared.
+    fn end_walk(&mut self) {
+        if std::mem::take(&mut self.walking) && !self.walk_wrong {
+            self.last_ok_ms = self.walk_ms;
+        }
     }
 
     /// What is told of it.
@@ -265,12 +343,4 @@ impl Watch {
     }
 }
 
-type Docs = BTreeMap<chunk_sync::store::Name, chunk_sync::store::Document>;
-
-async fn load(store: &StoreHandle, key: &PartitionKey) -> Result<Docs, StoreFault> {
-    match store.call(StoreOp::Load { partition: key.clone() }).await {
-        StoreAnswer::Loaded(view) => Ok(view.docs),
-        StoreAnswer::Failed(fault) => Err(fault),
-        StoreAnswer::Committed(_) | StoreAnswer::Tailed(_) => Err(StoreFault::TimedOut),
-    }
-}
+type Docs = BTreeMap<Name, Document>;

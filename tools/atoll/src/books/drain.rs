@@ -1,9 +1,12 @@
 //! The task that empties the store's ledger into a sink, page by page, and lets the auditor follow. Started and ended by
 //! the books; it removes nothing from the store that is not kept.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
-use chunk_sync::store::{LEDGER_PAGE_ENTRIES_MAX, LedgerCursor, LedgerEntry, Shard, StoreFault};
+use chunk_sync::store::{
+    DamagedLedgerEntry, LEDGER_PAGE_ENTRIES_MAX, LedgerCursor, LedgerEntry, LedgerPage, Shard, StoreFault,
+};
 use chunk_sync_io::store::StoreHandle;
 use metrics::{counter, gauge};
 use tokio::sync::watch;
@@ -70,7 +73,7 @@ impl Drain {
                 if let Some((_, watch)) = &mut self.work {
                     watch.end_pass(now_ms);
                     if !last && let Err(fault) = watch.compare(&self.store).await {
-                        tracing::debug!("audit: {fault}");
+                        tracing::warn!("audit: {fault}; it goes on the next time");
                     }
                 }
                 self.recovered();
@@ -122,9 +125,9 @@ impl Drain {
         let mut after: Option<LedgerCursor> = None;
         loop {
             let page = self.store.ops().ledger_page(after, LEDGER_PAGE_ENTRIES_MAX).await?;
-            let trims = last_of_shards(&page.entries);
-            if !page.entries.is_empty() {
-                self.keep(page.entries).await?;
+            let trims = last_of_shards(&page);
+            if !trims.is_empty() {
+                self.keep(page.entries, page.damaged).await?;
                 self.trim(&trims).await?;
             }
             after = page.next;
@@ -134,9 +137,17 @@ impl Drain {
         }
     }
 
-    async fn keep(&mut self, entries: Vec<LedgerEntry>) -> Result<(), Trouble> {
+    async fn keep(
+        &mut self,
+        entries: Vec<LedgerEntry>,
+        damaged: Vec<DamagedLedgerEntry>,
+    ) -> Result<(), Trouble> {
         let kept = self
             .on_disk(move |(sink, watch)| {
+                if !damaged.is_empty() {
+                    sink.keep_damaged(&damaged)?;
+                    damaged.iter().for_each(|damaged| watch.unreadable(damaged.at));
+                }
                 let fresh = sink.keep(entries)?;
                 fresh.iter().for_each(|entry| watch.follow(entry));
                 Ok(fresh.len() as u64)
@@ -162,8 +173,9 @@ impl Drain {
     }
 
     /// Removes from the store what is on disk, two shards at a time: that many calls the store takes at once.
-    async fn trim(&self, trims: &[(Shard, u64)]) -> Result<(), StoreFault> {
+    async fn trim(&self, trims: &BTreeMap<Shard, u64>) -> Result<(), StoreFault> {
         let ops = self.store.ops();
+        let trims: Vec<(Shard, u64)> = trims.iter().map(|(shard, up_to)| (*shard, *up_to)).collect();
         for pair in trims.chunks(2) {
             let one = ops.ledger_trim(pair[0].0, pair[0].1);
             match pair.get(1) {
@@ -202,7 +214,7 @@ impl Drain {
         let (mut count, mut after) = (0u64, None);
         while count < COUNT_MAX {
             let Ok(page) = self.store.ops().ledger_page(after, LEDGER_PAGE_ENTRIES_MAX).await else { return };
-            count += page.entries.len() as u64;
+            count += (page.entries.len() + page.damaged.len()) as u64;
             after = page.next;
             if after.is_none() {
                 break;
@@ -244,13 +256,14 @@ impl From<SinkError> for Trouble {
 }
 
 /// The last number of each shard in a page.
-fn last_of_shards(entries: &[LedgerEntry]) -> Vec<(Shard, u64)> {
-    let mut last: Vec<(Shard, u64)> = Vec::new();
-    for entry in entries {
-        match last.last_mut().filter(|(shard, _)| *shard == entry.shard) {
-            Some((_, up_to)) => *up_to = entry.sequence,
-            None => last.push((entry.shard, entry.sequence)),
-        }
+fn last_of_shards(page: &LedgerPage) -> BTreeMap<Shard, u64> {
+    let mut last = BTreeMap::new();
+    let sound = page.entries.iter().map(|entry| (entry.shard, entry.sequence));
+    for (shard, sequence) in
+        sound.chain(page.damaged.iter().map(|damaged| (damaged.at.shard, damaged.at.sequence)))
+    {
+        let up_to: &mut u64 = last.entry(shard).or_default();
+        *up_to = sequence.max(*up_to);
     }
     last
 }

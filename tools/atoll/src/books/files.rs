@@ -1,26 +1,32 @@
 //! The ledger's files: numbered segments in a folder, appended to by the one process that has the folder locked, read
 //! by anybody. It writes nothing that is not in the store still: what a crash tears off comes again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use chunk_sync::store::{LedgerEntry, SHARD_COUNT, Shard};
+use chunk_sync::store::{DamagedLedgerEntry, LedgerEntry, SHARD_COUNT, Shard, Token};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::frame::{self, Found, Page};
-use super::limits::{MISSING_MAX, SEGMENT_BYTES, SEGMENT_READ_MAX_BYTES, SEGMENTS_MAX, SNAPSHOT_MAX_BYTES};
+use super::limits::{
+    DAMAGED_BYTES_MAX, MISSING_MAX, RECENT_MAX, SEGMENT_BYTES, SEGMENT_READ_MAX_BYTES, SEGMENTS_MAX,
+    SNAPSHOT_MAX_BYTES,
+};
 use super::sink::{LedgerSink, SinkError};
+use crate::audit::complete::another_entry;
 
 /// What every segment begins with.
 const SEGMENT_HEAD: &[u8; 16] = b"atoll-ledger-001";
-const SNAPSHOT_HEAD: &[u8; 16] = b"atoll-account-01";
+const SNAPSHOT_HEAD: &[u8; 16] = b"atoll-account-02";
 const SNAPSHOT_FILE: &str = "accounts";
 const LOCK_FILE: &str = "lock";
+/// Entries that the store could not read, a line each, for somebody to look at.
+const DAMAGED_FILE: &str = "damaged";
 
 /// Somebody who reads the files.
 pub(crate) trait Reader {
@@ -52,6 +58,12 @@ impl Known {
         Self { highest: vec![0; SHARD_COUNT.into()], missing: BTreeMap::new() }
     }
 
+    /// Whether an entry of this number is there.
+    fn has(&self, shard: Shard, sequence: u64) -> bool {
+        let missing = self.missing.get(&shard.0).is_some_and(|missing| missing.contains(&sequence));
+        sequence <= self.highest[usize::from(shard.0)] && !missing
+    }
+
     /// Notes an entry; false when it was there already.
     fn take(&mut self, shard: Shard, sequence: u64) -> bool {
         let highest = &mut self.highest[usize::from(shard.0)];
@@ -73,6 +85,28 @@ impl Known {
     }
 }
 
+/// A shard and a number in it.
+type Number = (u16, u64);
+
+/// The tokens of the entries that were kept last.
+#[derive(Debug, Default)]
+struct Recent {
+    order: VecDeque<Number>,
+    tokens: BTreeMap<Number, Token>,
+}
+
+impl Recent {
+    fn note(&mut self, entry: &LedgerEntry) {
+        let number = (entry.shard.0, entry.sequence);
+        if self.tokens.insert(number, entry.token).is_none() {
+            self.order.push_back(number);
+        }
+        while self.order.len() > RECENT_MAX {
+            self.order.pop_front().map(|oldest| self.tokens.remove(&oldest));
+        }
+    }
+}
+
 /// Where the files were, and what was in them, when the auditor's balances were written.
 #[derive(Serialize, Deserialize)]
 struct Snapshot {
@@ -85,6 +119,7 @@ struct Snapshot {
 pub(crate) struct LedgerFiles {
     folder: PathBuf,
     known: Known,
+    recent: Recent,
     /// The newest segment, up to which everything is on disk.
     end: Place,
     file: File,
@@ -117,6 +152,7 @@ impl LedgerFiles {
         let mut files = Self {
             folder: folder.to_owned(),
             known,
+            recent: Recent::default(),
             file: lock.try_clone().map_err(|e| failed("lock", e))?,
             end,
             torn: true,
@@ -166,6 +202,50 @@ impl LedgerFiles {
         }
     }
 
+    /// Wants entries whose numbers the files have to be the very same ones. The store of a folder that was put back to
+    /// an older state gives numbers again, and what it has under them would be taken for what is here.
+    fn same(&mut self, again: &[&LedgerEntry]) -> Result<(), SinkError> {
+        let unknown = again.iter().map(|entry| (entry.shard.0, entry.sequence));
+        let unknown: BTreeSet<Number> =
+            unknown.filter(|number| !self.recent.tokens.contains_key(number)).collect();
+        let found = if unknown.is_empty() { BTreeMap::new() } else { self.find(unknown)? };
+        for entry in again {
+            let number = (entry.shard.0, entry.sequence);
+            let kept = self.recent.tokens.get(&number).or_else(|| found.get(&number));
+            // One that was kept and damaged since can't be compared; it isn't missed by taking it for the same.
+            if kept.is_some_and(|kept| *kept != entry.token) {
+                return Err(SinkError(format!(
+                    "ledger folder {}: {}",
+                    self.folder.display(),
+                    another_entry(entry).text
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for entries, in the newest segments first.
+    fn find(&self, mut wanted: BTreeSet<Number>) -> Result<BTreeMap<Number, Token>, SinkError> {
+        let failed = |error: std::io::Error| {
+            SinkError(format!("ledger folder {}: can't be read: {error}", self.folder.display()))
+        };
+        let mut found = BTreeMap::new();
+        for segment in segments(&self.folder).map_err(failed)?.into_iter().rev() {
+            scan(&path_of(&self.folder, segment), 0, Tail::Ignore, &mut |page| {
+                if let Ok(Page::Entry(entry)) = page
+                    && wanted.remove(&(entry.shard.0, entry.sequence))
+                {
+                    found.insert((entry.shard.0, entry.sequence), entry.token);
+                }
+            })
+            .map_err(failed)?;
+            if wanted.is_empty() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
     /// Brings the newest segment to the length that it should have; makes it if it isn't there.
     fn mend(&mut self) -> std::io::Result<()> {
         if !self.torn {
@@ -188,6 +268,8 @@ impl LedgerFiles {
 
 impl LedgerSink for LedgerFiles {
     fn keep(&mut self, entries: Vec<LedgerEntry>) -> Result<Vec<LedgerEntry>, SinkError> {
+        let again = entries.iter().filter(|entry| self.known.has(entry.shard, entry.sequence));
+        self.same(&again.collect::<Vec<_>>())?;
         let mut known = self.known.clone();
         let fresh: Vec<LedgerEntry> =
             entries.into_iter().filter(|entry| known.take(entry.shard, entry.sequence)).collect();
@@ -196,7 +278,26 @@ impl LedgerSink for LedgerFiles {
         }
         self.append(fresh.iter().map(|entry| frame::payload(&Page::Entry(entry.clone()))))?;
         self.known = known;
+        fresh.iter().for_each(|entry| self.recent.note(entry));
         Ok(fresh)
+    }
+
+    fn keep_damaged(&mut self, entries: &[DamagedLedgerEntry]) -> Result<(), SinkError> {
+        let written = || -> std::io::Result<()> {
+            let path = self.folder.join(DAMAGED_FILE);
+            let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+            if file.metadata()?.len() > DAMAGED_BYTES_MAX {
+                return Err(std::io::Error::other(format!("{DAMAGED_FILE} has {DAMAGED_BYTES_MAX} bytes")));
+            }
+            for entry in entries {
+                let (shard, sequence) = (entry.at.shard.0, entry.at.sequence);
+                writeln!(file, "{shard}/{sequence} {}", entry.raw.escape_ascii())?;
+            }
+            file.sync_all()
+        };
+        written().map_err(|error| {
+            SinkError(format!("ledger folder {}: can't write: {error}", self.folder.display()))
+        })
     }
 
     fn keep_snapshot(&mut self, accounts: &[u8]) -> Result<(), SinkError> {

@@ -16,6 +16,10 @@ pub(crate) const SEGMENT_READ_MAX_BYTES: u64 = 2 * SEGMENT_BYTES;
 pub(crate) const SEGMENTS_MAX: usize = 1_000_000;
 /// Numbers missing in the files that are remembered: an entry that comes late is still taken.
 pub(crate) const MISSING_MAX: usize = 65_536;
+/// Entries kept last whose tokens are remembered: one that comes again is known without reading the files.
+pub(crate) const RECENT_MAX: usize = 65_536;
+/// Bytes of the file of entries that the store could not read; with more of them somebody has to look.
+pub(crate) const DAMAGED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// How often the auditor's balances are written beside the ledger.
 pub(crate) const SNAPSHOT_EVERY: Duration = Duration::from_secs(60);
 /// Largest snapshot of the auditor that is read.

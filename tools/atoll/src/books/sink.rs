@@ -1,6 +1,6 @@
 //! Where drained ledger entries go. Files are the first sink; another one keeps the same promises.
 
-use chunk_sync::store::LedgerEntry;
+use chunk_sync::store::{DamagedLedgerEntry, LedgerEntry};
 
 /// Why entries could not be kept. Nothing was: they stay in the store and come again.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -13,8 +13,14 @@ pub(crate) trait LedgerSink: Send + Sync + 'static {
     /// medium when this returns, and may be trimmed from the store then.
     ///
     /// # Errors
-    /// When they can't be kept now. What was begun is undone before the next call writes anything.
+    /// When they can't be kept now, or one of them has the number of another that is kept: then none is. What was begun is undone before the next call writes anything.
     fn keep(&mut self, entries: Vec<LedgerEntry>) -> Result<Vec<LedgerEntry>, SinkError>;
+
+    /// Keeps what the store has of entries that it can't read. They may come again, and are kept again then.
+    ///
+    /// # Errors
+    /// As of [`keep`](Self::keep).
+    fn keep_damaged(&mut self, entries: &[DamagedLedgerEntry]) -> Result<(), SinkError>;
 
     /// Writes what the auditor knows beside the entries, as of everything that was kept so far.
     ///

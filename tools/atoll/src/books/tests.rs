@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use chunk_sync::ids::PlayerId;
-use chunk_sync::store::{LEDGER_PAGE_ENTRIES_MAX, LedgerEntry, SHARD_COUNT};
+use chunk_sync::store::{DamagedLedgerEntry, LEDGER_PAGE_ENTRIES_MAX, LedgerEntry, SHARD_COUNT};
 use chunk_sync_io::store::StoreUrl;
 
 use super::sink::LedgerSink;
 use super::*;
+use crate::audit::complete::read_books;
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -158,6 +159,10 @@ impl LedgerSink for Full {
         self.0.keep(entries)
     }
 
+    fn keep_damaged(&mut self, entries: &[DamagedLedgerEntry]) -> Result<(), SinkError> {
+        self.0.keep_damaged(entries)
+    }
+
     fn keep_snapshot(&mut self, accounts: &[u8]) -> Result<(), SinkError> {
         self.0.keep_snapshot(accounts)
     }
@@ -193,6 +198,95 @@ async fn a_stores_ledger_is_not_spread_over_two_folders() {
     let Err(Failure::Setup(lines)) = start("other").await.map(|_| ()) else { panic!("it is kept elsewhere") };
     assert!(lines[0].contains("is kept in another folder") && lines[0].contains("/ledger"), "{lines:?}");
     start("ledger").await.unwrap_or_else(|failure| panic!("{failure:?}")).close().await;
+    storage(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_older_store_has_under_known_numbers_is_neither_taken_for_known_nor_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, copy, ledger) =
+        (folder.path().join("data"), folder.path().join("copy"), folder.path().join("ledger"));
+    let status = Status::default();
+    let first = store(folder.path()).await;
+    let books = Books::start(first.clone(), &ledger, status.clone()).await.unwrap();
+    books.close().await;
+    storage(first).await;
+    std::fs::create_dir(&copy).unwrap();
+    std::fs::copy(data.join("store.redb"), copy.join("store.redb")).unwrap();
+    let first = store(folder.path()).await;
+    let books = Books::start(first.clone(), &ledger, status.clone()).await.unwrap();
+    write(&first, 0, 60).await;
+    drained(&first, &status).await;
+    books.close().await;
+    storage(first).await;
+
+    std::fs::copy(copy.join("store.redb"), data.join("store.redb")).unwrap();
+    let older = store(folder.path()).await;
+    write(&older, 1_000, 30).await;
+    // Neither from what is remembered, nor from what the files say after a start.
+    for _ in 0..2 {
+        let mut files = LedgerFiles::open(&ledger, &mut Seen::default()).unwrap();
+        let Err(error) = files.keep(waiting(&older).await) else { panic!("it is known by number only") };
+        assert!(error.0.contains("the store is older than its ledger"), "{error}");
+    }
+    let books = Books::start(older.clone(), &ledger, status.clone()).await.unwrap();
+    books.close().await;
+    let shown = status.newest().unwrap();
+    assert!(shown.trouble.is_some_and(|why| why.contains("the store is older than its ledger")));
+    assert_eq!((shown.undrained, shown.written), (30, 0));
+    assert_eq!((waiting(&older).await.len(), kept(folder.path())), (30, 60), "nothing is lost");
+    let read = read_books(&older, Some(&ledger)).await.unwrap_or_else(|error| panic!("{error}"));
+    assert!(read.wrong.iter().any(|finding| finding.text.contains("is older than its ledger")));
+    storage(older).await;
+}
+
+/// Flips a bit of every copy of `mark` in a closed store's file.
+fn spoil(folder: &Path, mark: &[u8]) {
+    let path = folder.join("data/store.redb");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let marks: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(mark)).collect();
+    assert!(!marks.is_empty());
+    marks.into_iter().for_each(|at| bytes[at] ^= 1);
+    std::fs::write(&path, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_entry_is_told_once_and_those_behind_it_are_drained() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, ledger) = (store(folder.path()).await, folder.path().join("ledger"));
+    let mark = b"\x83\xa1v\x01\xa5lines\x90\xa4hit!\x01";
+    write(&first, 0, 40).await;
+    let key = PartitionKey::player(PlayerId(7));
+    let shard = key.shard();
+    let commit = Commit::new(key, Token(500)).put("x", vec![2]).ledger(mark.to_vec());
+    assert!(matches!(
+        first.call(StoreOp::Commit(commit)).await,
+        StoreAnswer::Committed(CommitOutcome::Done { .. })
+    ));
+    write(&first, 1_000, 40).await;
+    storage(first).await;
+    spoil(folder.path(), mark);
+    let store = store(folder.path()).await;
+    let status = Status::default();
+    for _ in 0..2 {
+        let books = Books::start(store.clone(), &ledger, status.clone()).await.unwrap();
+        drained(&store, &status).await;
+        books.close().await;
+    }
+    let shown = status.newest().unwrap();
+    assert_eq!((shown.undrained, shown.trouble), (0, None));
+    let told = format!("ledger entry {}/2 can't be read: its row in the store is damaged", shard.0);
+    assert_eq!(
+        shown.audit.last_findings.iter().filter(|text| **text == told).count(),
+        1,
+        "{:?}",
+        shown.audit
+    );
+    let mut seen = Seen::default();
+    files::read_all(&ledger, &mut seen).unwrap();
+    assert_eq!(seen.0.len(), 80, "all others");
+    let raw = std::fs::read_to_string(ledger.join("damaged")).unwrap();
+    assert!(raw.starts_with(&format!("{}/2 ", shard.0)) && raw.lines().count() == 1, "{raw}");
     storage(store).await;
 }
 

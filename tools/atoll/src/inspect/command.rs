@@ -32,11 +32,9 @@ pub(crate) fn command() -> Command {
             .arg(Arg::new("after").long("after").value_name("PLACE").help("go on where the last page ended"))
     };
     let questions = [
-        Command::new("player")
-            .about("What a player carries, where it is, what it sent")
+        paged(Command::new("player").about("What a player carries, where it is, what it sent"))
             .arg(who(Arg::new("player"))),
-        Command::new("chunk")
-            .about("What stands, lies and is under way in a chunk")
+        paged(Command::new("chunk").about("What stands, lies and is under way in a chunk"))
             .arg(number("island", "ISLAND", "the island").value_parser(value_parser!(u32)))
             .arg(number("x", "X", "chunks east").value_parser(value_parser!(i16)))
             .arg(number("y", "Y", "chunks north").value_parser(value_parser!(i16))),

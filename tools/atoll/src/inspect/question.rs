@@ -65,13 +65,13 @@ pub(crate) async fn answer(store: &StoreHandle, asked: &Asked) -> Result<Value, 
     match asked.what.as_str() {
         "player" => {
             let text = asked.player.as_deref().ok_or_else(|| wrong("which player?"))?;
-            player(store, find(store, text).await?).await
+            player(store, find(store, text).await?, asked).await
         }
         "chunk" => {
             let (Some(island), Some(x), Some(y)) = (asked.island, asked.x, asked.y) else {
                 return Err(wrong("a chunk is named by island, x and y"));
             };
-            chunk(store, IslandId(island), ChunkPos::new(x, y)).await
+            chunk(store, IslandId(island), ChunkPos::new(x, y), asked).await
         }
         "island" => {
             let island = asked.island.ok_or_else(|| wrong("which island?"))?;
@@ -131,7 +131,8 @@ fn sorted(view: &PartitionView) -> BTreeMap<&str, Vec<(&str, Value)>> {
     sorts
 }
 
-async fn player(store: &StoreHandle, player: PlayerId) -> Result<Value, Unanswered> {
+async fn player(store: &StoreHandle, player: PlayerId, asked: &Asked) -> Result<Value, Unanswered> {
+    let page = Lists::asked(asked)?;
     let view = load(store, PartitionKey::player(player)).await?;
     if view.docs.is_empty() && view.epochs.is_empty() {
         return Err(Unanswered::NotFound(format!("there is no player {player}")));
@@ -152,13 +153,12 @@ async fn player(store: &StoreHandle, player: PlayerId) -> Result<Value, Unanswer
         "journey": one("placement"),
         "session_epoch": view.epoch("session"),
     });
-    found["sent"] = names(sorts.remove("out"));
-    found["decided"] = names(sorts.remove("in"));
+    page.put(&mut found, [("sent", names(sorts.remove("out"))), ("decided", names(sorts.remove("in")))]);
     Ok(found)
 }
 
 /// Documents as rows: the rest of the name, and what is in them.
-fn names(docs: Option<Vec<(&str, Value)>>) -> Value {
+fn names(docs: Option<Vec<(&str, Value)>>) -> Vec<Value> {
     let row = |(rest, doc): (&str, Value)| {
         let mut row = Map::from_iter([("id".to_owned(), Value::from(rest))]);
         match doc {
@@ -172,7 +172,40 @@ fn names(docs: Option<Vec<(&str, Value)>>) -> Value {
     docs.unwrap_or_default().into_iter().map(row).collect()
 }
 
-async fn chunk(store: &StoreHandle, island: IslandId, chunk: ChunkPos) -> Result<Value, Unanswered> {
+/// A page of each of several lists.
+struct Lists {
+    first: usize,
+    limit: usize,
+}
+
+impl Lists {
+    fn asked(asked: &Asked) -> Result<Self, Unanswered> {
+        let wrong = |text: &String| Unanswered::Wrong(format!("no page goes on after {text:?}"));
+        let first = asked.after.as_ref().map(|text| text.parse().map_err(|_| wrong(text))).transpose()?;
+        Ok(Self { first: first.unwrap_or(0), limit: limit(asked) })
+    }
+
+    /// Puts this page of each list into an answer, how long each is, and where the next page goes on.
+    fn put<const N: usize>(&self, found: &mut Value, lists: [(&str, Vec<Value>); N]) {
+        let (mut counts, mut more) = (Map::new(), false);
+        let end = self.first.saturating_add(self.limit);
+        for (name, list) in lists {
+            counts.insert(name.to_owned(), Value::from(list.len()));
+            more |= list.len() > end;
+            found[name] = list.into_iter().skip(self.first).take(self.limit).collect();
+        }
+        found["in_all"] = Value::Object(counts);
+        found["next"] = if more { Value::from(end.to_string()) } else { Value::Null };
+    }
+}
+
+async fn chunk(
+    store: &StoreHandle,
+    island: IslandId,
+    chunk: ChunkPos,
+    asked: &Asked,
+) -> Result<Value, Unanswered> {
+    let page = Lists::asked(asked)?;
     if chunk.index().is_none() {
         return Err(Unanswered::NotFound(format!("no island has a chunk {}, {}", chunk.x, chunk.y)));
     }
@@ -188,7 +221,7 @@ async fn chunk(store: &StoreHandle, island: IslandId, chunk: ChunkPos) -> Result
     let covered = |docs: &Vec<(&str, Value)>| -> usize {
         docs.iter().filter_map(|(_, doc)| doc["tiles"].as_array()).map(Vec::len).sum()
     };
-    let stacks = |docs: Vec<(&str, Value)>| -> Value {
+    let stacks = |docs: Vec<(&str, Value)>| -> Vec<Value> {
         let cells = docs.into_iter().flat_map(|(cell, mut doc)| {
             let stacks = doc["stacks"].take();
             let cell = cell.to_owned();
@@ -208,17 +241,21 @@ async fn chunk(store: &StoreHandle, island: IslandId, chunk: ChunkPos) -> Result
             json!({ "id": id, "kind": site["kind"], "corner": site["corner"], "state": state })
         })
         .collect();
-    Ok(json!({
+    let mut found = json!({
         "chunk": format!("{island}/{}/{}", chunk.x, chunk.y),
         "claimants": claims["claimants"],
         "estate": estate,
-        "structures": structures,
         "covered_tiles": sorts.get("cell").map_or(0, covered),
-        "on_ground": sorts.remove("ground").map_or_else(|| json!([]), stacks),
         "resources_taken_from": sorts.get("resource").map_or(0, Vec::len),
-        "sent": names(sorts.remove("out")),
-        "decided": names(sorts.remove("in")),
-    }))
+    });
+    let lists = [
+        ("structures", structures),
+        ("on_ground", sorts.remove("ground").map_or_else(Vec::new, stacks)),
+        ("sent", names(sorts.remove("out"))),
+        ("decided", names(sorts.remove("in"))),
+    ];
+    page.put(&mut found, lists);
+    Ok(found)
 }
 
 /// The chunks of an island that have something in them.

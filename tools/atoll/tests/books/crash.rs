@@ -1,10 +1,15 @@
 //! `kill -9` while players act: nothing acknowledged is missing, nothing is there twice, the books say what the
 //! documents say.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use chunk_sync::records::decode;
 use rustix::process::Signal;
 use world_node::rules::ActId;
+use world_node::rules::documents::{StructureRecord, StructureState};
+use world_node::rules::site::Site;
+use world_node::rules::transfer::{Cargo, Transfer};
 
 use crate::process::Atoll;
 use crate::settlers::Settlers;
@@ -32,9 +37,48 @@ fn entries_of(folder: &Path, act: ActId) -> usize {
     found.sum()
 }
 
+type Docs = BTreeMap<String, Vec<u8>>;
+
+/// What ended stays as it is, whoever finishes other things.
+fn lasting(docs: &Docs) -> Vec<(&String, &Vec<u8>)> {
+    let held = ["bag", "ground/", "structure/", "cell/", "estate", "trade"];
+    docs.iter().filter(|(name, _)| held.iter().any(|held| name.starts_with(held))).collect()
+}
+
+/// Partitions in which something was under way, or to which something goes: that may end after the crash.
+fn under_way(world: &BTreeMap<String, Docs>) -> BTreeSet<String> {
+    let mut open = BTreeSet::new();
+    let mut site = |site: &Site| open.extend(site.others().into_iter().map(|chunk| site.partition(chunk)));
+    let mut ends = Vec::new();
+    for (name, bytes) in world.values().flatten() {
+        if name.starts_with("out/") {
+            let transfer: Transfer = decode(bytes).unwrap();
+            ends.extend([transfer.from, transfer.to]);
+            if let Cargo::Site { site: raised } = &transfer.cargo {
+                site(raised);
+            }
+        } else if name.starts_with("structure/") {
+            let record: StructureRecord = decode(bytes).unwrap();
+            if record.state != StructureState::Standing {
+                site(&record.site);
+            }
+        }
+    }
+    open.extend(ends);
+    open.into_iter().map(|partition| format!("w1/{partition}")).collect()
+}
+
 #[test]
 fn a_world_that_is_killed_again_and_again_is_the_same_and_its_books_are_right() {
     let folder = tempfile::tempdir().unwrap();
+    let mut up = Atoll::up(folder.path(), 1, &[]);
+    let settlers = Settlers::enter(up.ready().value("join"), 4, 9);
+    let players: Vec<_> = settlers.bags().into_keys().collect();
+    drop(settlers);
+    up.stops();
+    let mut world = World::open(&folder.path().join("data"));
+    players.into_iter().for_each(|player| world.stock(player));
+    drop(world);
     let mut done = Vec::new();
     for life in 0..KILLS {
         let up = Atoll::up(folder.path(), 2, &[]);
@@ -55,22 +99,18 @@ fn a_world_that_is_killed_again_and_again_is_the_same_and_its_books_are_right() 
     assert_eq!(report["undrained"], 0, "{report}");
 
     let after = World::open(&folder.path().join("data")).game();
+    let open = under_way(&killed);
+    let mut compared = 0;
     for (key, docs) in &killed {
-        // What was under way may have ended meanwhile; everything else is as it was.
-        let settled = !docs.keys().any(|name| name.starts_with("out/") || name.starts_with("in/"));
-        let lasting = |docs: &std::collections::BTreeMap<String, Vec<u8>>| {
-            let held = ["bag", "ground/", "structure/", "cell/", "estate", "trade"];
-            let of = |name: &str| held.iter().any(|held| name.starts_with(held));
-            docs.iter()
-                .filter(|(name, _)| of(name))
-                .map(|(name, doc)| (name.clone(), doc.clone()))
-                .collect::<Vec<_>>()
-        };
-        if settled && !killed.values().any(|docs| docs.keys().any(|name| name.starts_with("out/"))) {
-            assert_eq!(lasting(docs), lasting(&after[key]), "{key}");
-        }
         assert!(after.contains_key(key), "{key} is gone");
+        if !open.contains(key) {
+            assert_eq!(lasting(docs), lasting(&after[key]), "{key}");
+            compared += 1;
+        }
     }
+    assert!(compared > killed.len() / 2, "{compared} of {}", killed.len());
+    let is_built = |docs: &Docs| docs.keys().any(|name| name.starts_with("structure/"));
+    assert!(after.values().any(is_built), "they build");
     assert!(done.len() >= 25 * KILLS as usize);
     for act in done {
         assert_eq!(entries_of(&folder.path().join("data/ledger"), act), 1, "{act}");

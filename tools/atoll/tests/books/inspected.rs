@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::process::Atoll;
 use crate::settlers::Settlers;
 use crate::tool::atoll;
-use crate::world::{World, act, player};
+use crate::world::{World, act, fence, player};
 
 #[test]
 fn support_sees_what_is_there_and_reads_clear_words_where_nothing_is() {
@@ -47,6 +47,24 @@ fn support_sees_what_is_there_and_reads_clear_words_where_nothing_is() {
     world.spoil_land();
     drop(world);
     let here = |arguments: &[&str]| atoll(folder, &[&["inspect"], arguments, &["--data", "data"]].concat());
+    let mut world = World::open(&folder.join("data"));
+    (0..7).for_each(|number| world.build(&fence(act(player(2), 50 + number), number as i32 * 2), 9));
+    drop(world);
+    let (mut seen, mut after) = (Vec::new(), "0".to_owned());
+    let there = loop {
+        let page = json(&here(&["chunk", "1", "3", "4", "--json", "--limit", "3", "--after", &after]));
+        let structures = page["structures"].as_array().unwrap();
+        assert!(structures.len() <= 3, "{page}");
+        seen.extend(structures.iter().map(|row| row["id"].as_str().unwrap().to_owned()));
+        match page["next"].as_str() {
+            Some(next) => after = next.to_owned(),
+            None => break page,
+        }
+    };
+    assert_eq!((seen.len(), &there["in_all"]["structures"]), (7, &7.into()), "{there}");
+    seen.dedup();
+    assert_eq!(seen.len(), 7, "each once: {seen:?}");
+    assert!(here(&["chunk", "1", "3", "4", "--limit", "3"]).out.contains("there is more: --after 3"));
     let pending = json(&here(&["pending", "--json"]));
     assert_eq!(pending["transfers"][0]["id"], id.to_string(), "{pending}");
     let holder = player(1).to_string();
@@ -60,6 +78,7 @@ fn support_sees_what_is_there_and_reads_clear_words_where_nothing_is() {
         (&["chunk", "1", "16", "0"], "no island has a chunk 16, 0"),
         (&["island", "77"], "nobody has left anything on island 77"),
         (&["pending", "--after", "x"], "no page goes on after \"x\""),
+        (&["chunk", "1", "3", "4", "--after", "x"], "no page goes on after \"x\""),
         (&["pending", "--after", "4096:x"], "no page goes on after"),
         (&["estates", "--holder", "nobody"], "there is no player \"nobody\""),
     ] {

@@ -19,4 +19,5 @@ mod redis_server;
 mod settlers;
 mod suspended;
 mod tool;
+mod town;
 mod world;

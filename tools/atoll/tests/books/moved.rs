@@ -143,13 +143,88 @@ fn a_damaged_file_and_a_store_with_something_in_it_are_refused_before_anything_i
     fails(folder, &["export", "--data", "nothing", "x.atoll"], "there is no store");
 }
 
+/// What a store has besides the mark of an import.
+fn besides_the_mark(world: &World) -> Vec<String> {
+    world.all().into_keys().filter(|key| key != "w1/cluster/import").collect()
+}
+
 #[test]
-fn no_cluster_starts_on_half_a_world() {
+fn no_process_starts_on_half_a_world_and_none_is_exported() {
     let temp = tempfile::tempdir().unwrap();
-    let mut world = World::open(&temp.path().join("data"));
+    let folder = temp.path();
+    let mut world = World::open(&folder.join("data"));
     world.mark_import();
     drop(world);
-    let mut up = Atoll::up(temp.path(), 1, &[]);
-    let told = up.ends_with(2);
-    assert!(told.contains("an import into this store began and did not end"), "{told}");
+    let why = "an import into this store began and did not end";
+    let told = Atoll::up(folder, 1, &[]).ends_with(2);
+    assert!(told.contains(why), "{told}");
+    fails(folder, &["export", "--data", "data", "world.atoll"], why);
+    assert!(!folder.join("world.atoll").exists());
+    let world = World::open(&folder.join("data"));
+    assert_eq!(besides_the_mark(&world), Vec::<String>::new(), "nothing was written");
+    drop(world);
+
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let mut world = World::open_at(&url.parse().unwrap());
+    world.mark_import();
+    for role in [
+        &["up", "--port-base", "0", "--nodes", "1", "--ledger", "books"][..],
+        &["allocator", "--listen", "127.0.0.1:0", "--ledger", "books"],
+        &["node", "--id", "1", "--listen", "127.0.0.1:0"],
+    ] {
+        let arguments = [role, &["--http", "127.0.0.1:0", "--store", &url]].concat();
+        let told = Atoll::start(folder, &arguments).ends_with(2);
+        assert!(told.contains(why), "{role:?}: {told}");
+        assert_eq!(besides_the_mark(&world), Vec::<String>::new(), "{role:?} writes nothing");
+    }
+}
+
+#[test]
+fn flags_that_contradict_each_other_are_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["audit", "--data", "data", "--store", "redis://127.0.0.1:1/0"][..],
+        &["audit", "--data", "data", "--http", "http://127.0.0.1:1"],
+        &["audit", "--store", "redis://127.0.0.1:1/0", "--http", "http://127.0.0.1:1"],
+        &["audit", "--ledger", "books", "--http", "http://127.0.0.1:1"],
+        &["inspect", "pending", "--data", "data", "--http", "http://127.0.0.1:1"],
+        &["export", "--data", "data", "--store", "redis://127.0.0.1:1/0", "world.atoll"],
+        &["import", "--data", "data", "--store", "redis://127.0.0.1:1/0", "world.atoll"],
+    ] {
+        fails(temp.path(), arguments, "cannot be used with");
+    }
+}
+
+#[test]
+fn an_export_is_its_owners_alone_and_one_that_fails_leaves_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path();
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let mut world = World::open_at(&url.parse().unwrap());
+    (1..200).for_each(|number| world.make(player(number), 1, 5));
+    drop(world);
+    // As on a disk that is full after some kilobytes.
+    let line = format!(
+        "trap '' XFSZ; ulimit -f 8; exec {} export --store {url} world.atoll",
+        env!("CARGO_BIN_EXE_atoll")
+    );
+    let done = std::process::Command::new("bash").args(["-c", &line]).current_dir(folder).output().unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(2), "{said}");
+    assert!(said.contains("File too large"), "{said}");
+    let left: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left, Vec::<std::ffi::OsString>::new());
+
+    // One that another process left behind is no way to read it either.
+    std::fs::write(folder.join("world.atoll.new"), "left behind").unwrap();
+    let said = succeeds(folder, &["export", "--store", &url, "world.atoll"]);
+    assert!(said.out.contains("audited: nothing was found"), "{said:?}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(folder.join("world.atoll")).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+    let said = succeeds(folder, &["export", "--store", &url, "--no-audit", "again.atoll"]);
+    assert!(!said.out.contains("audited"), "{said:?}");
 }

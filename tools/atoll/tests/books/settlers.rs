@@ -1,4 +1,4 @@
-//! Players who gather, drop, pick up and give: the client core on real sockets, in the test's own thread. Each act's
+//! Players who gather, drop, pick up, give, build and demolish, or do what they are told: the client core on real sockets, in the test's own thread. Each act's
 //! answer is noted.
 
 use std::collections::BTreeMap;
@@ -15,6 +15,8 @@ use chunk_sync::records::{decode, encode};
 use chunk_sync::wire::{ActNumber, ActOutcome};
 use world_node::rules::documents::{BagRecord, GroundRecord};
 use world_node::rules::items::{ItemKind, Items};
+use world_node::rules::site::TilePos;
+use world_node::rules::structures::StructureKind;
 use world_node::rules::{ActId, Action};
 
 use crate::process::PATIENCE;
@@ -40,6 +42,8 @@ struct Settler {
     /// Steps to go, and when the next is due.
     walk: (u32, u64),
     heading: u8,
+    /// Where it walks, if it was told to.
+    goal: Option<Place>,
     /// The island and player of each act that was answered as done.
     done: Vec<ActId>,
 }
@@ -68,6 +72,7 @@ impl Settlers {
                 refused: 0,
                 walk: (0, 0),
                 heading: 0,
+                goal: None,
                 done: Vec::new(),
             }
         };
@@ -83,6 +88,53 @@ impl Settlers {
     /// Lets them act until so many acts of all of them are done.
     pub(crate) fn act_until(&mut self, done: usize) {
         self.drive(PATIENCE, true, |all| all.iter().map(|settler| settler.done.len()).sum::<usize>() >= done);
+    }
+
+    /// Lets one of them do this; `None` when it was refused.
+    pub(crate) fn does(&mut self, who: usize, action: &Action) -> Option<ActId> {
+        let now_ms = self.began.elapsed().as_millis() as u64;
+        let before = self.all[who].done.len();
+        let asked = self.all[who].client.act(encode(action), now_ms).unwrap();
+        self.all[who].asked = Some(asked);
+        self.drive(PATIENCE, false, |all| all[who].asked.is_none());
+        self.all[who].done.get(before).copied()
+    }
+
+    /// Lets one of them walk to where another one stands.
+    pub(crate) fn meet(&mut self, who: usize, other: usize) {
+        let goal = self.all[other].client.place();
+        self.all[who].goal = Some(goal);
+        let near = i64::from(QUANTA_PER_M);
+        self.drive(PATIENCE, false, |all| all[who].client.place().distance_squared(goal) <= near * near);
+        self.all[who].goal = None;
+    }
+
+    /// Lets one of them try this on the tiles around it until it is done on one of them.
+    pub(crate) fn does_nearby(&mut self, who: usize, action: impl Fn(TilePos) -> Action) -> ActId {
+        let here = TilePos::under(self.all[who].client.place());
+        let off = || (-3..=2).flat_map(|y| (-3..=2).map(move |x| (x, y)));
+        let mut tiles = off().map(|(x, y)| TilePos { x: here.x + x, y: here.y + y });
+        tiles.find_map(|tile| self.does(who, &action(tile))).expect("some ground is good for it")
+    }
+
+    /// The player of one of them, and the chunk that it is in.
+    pub(crate) fn whereabouts(&self, who: usize) -> (PlayerId, ChunkPos) {
+        (self.all[who].player().unwrap(), self.all[who].chunk())
+    }
+
+    /// The chunk in which one of them sees this structure.
+    pub(crate) fn chunk_of(&mut self, who: usize, structure: ActId) -> ChunkPos {
+        let (_, here) = self.whereabouts(who);
+        let name = format!("structure/{structure}");
+        let mut found = None;
+        self.drive(PATIENCE, false, |all| {
+            let sees = |chunk: &ChunkPos| {
+                all[who].replica.chunk_docs(*chunk).is_some_and(|docs| docs.contains_key(&name))
+            };
+            found = here.around(1).find(sees);
+            found.is_some()
+        });
+        found.unwrap()
     }
 
     /// Acts that were answered as done.
@@ -123,7 +175,9 @@ impl Settlers {
             let players: Vec<PlayerId> = self.all.iter().filter_map(Settler::player).collect();
             for settler in &mut self.all {
                 settler.turn(now_ms, &mut self.buffer);
-                if act {
+                if let Some(goal) = settler.goal {
+                    settler.step_towards(goal, now_ms);
+                } else if act {
                     settler.act(now_ms, &players);
                 }
             }
@@ -168,6 +222,14 @@ impl Settler {
         self.asked = self.client.act(encode(&action), now_ms).ok();
     }
 
+    fn step_towards(&mut self, goal: Place, now_ms: u64) {
+        let from = self.client.place();
+        let angle = ((goal.y - from.y) as f32).atan2((goal.x - from.x) as f32);
+        self.heading = (angle / std::f32::consts::TAU * 256.0) as i32 as u8;
+        self.walk.0 = self.walk.0.max(1);
+        self.step(now_ms);
+    }
+
     fn step(&mut self, now_ms: u64) {
         if now_ms < self.walk.1 {
             return;
@@ -188,7 +250,7 @@ impl Settler {
         let bag = self.bag()?;
         let carried: Vec<ItemKind> = bag.items.iter().map(|(kind, _)| kind).collect();
         let pick = |random: &mut Stream, of: usize| random.random_range(0..of);
-        match (self.random.random_range(0..6), carried.len()) {
+        match (self.random.random_range(0..8), carried.len()) {
             (0, some) if some > 0 => {
                 let item = carried[pick(&mut self.random, some)];
                 Some(Action::Drop { item, count: 1 })
@@ -201,6 +263,8 @@ impl Settler {
                 Some(Action::Give { to, item, count: 1 })
             }
             (3, _) => self.lying().or_else(|| self.gather()),
+            (4, _) => self.standing().or_else(|| self.gather()),
+            (5 | 6, _) if bag.items.count(ItemKind::Wood) >= 2 => Some(self.fence()),
             _ => self.gather(),
         }
     }
@@ -220,6 +284,22 @@ impl Settler {
             let stack = ground.stacks.iter().find(|stack| stack.count > 0)?;
             Some(Action::PickUp { chunk, cell: cell.parse().ok()?, stack: stack.id, count: 1 })
         })
+    }
+
+    fn fence(&mut self) -> Action {
+        let here = TilePos::under(self.client.place());
+        let mut off = || self.random.random_range(-2..=1);
+        let place = TilePos { x: here.x + off(), y: here.y + off() };
+        Action::Build { kind: StructureKind::Fence, place, turned: self.random.random_range(0..2) == 0 }
+    }
+
+    /// Something that this one has built here.
+    fn standing(&self) -> Option<Action> {
+        let (chunk, player) = (self.chunk(), self.player()?);
+        let docs = self.replica.chunk_docs(chunk)?;
+        let structures = docs.keys().filter_map(|name| name.strip_prefix("structure/")?.parse().ok());
+        let structure = structures.into_iter().find(|id: &ActId| id.player == player)?;
+        Some(Action::Demolish { chunk, structure })
     }
 
     /// A tile within reach; something may grow there.

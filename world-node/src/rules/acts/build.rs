@@ -101,7 +101,7 @@ pub(super) fn demolish(
     record.state = StructureState::Leaving;
     draft.put(DocName::Structure(structure), record);
     let id = from_chunk(actor, chunk)?;
-    draft.moved(&goods.items, Holder::Nobody, Holder::Transfer(id));
+    draft.moved(&goods.items, Holder::structure(&site), Holder::Transfer(id));
     draft.send(id, actor.own(), Cargo::Goods(goods), Back::Demolish { site });
     Ok(effects(draft, Some(id)))
 }

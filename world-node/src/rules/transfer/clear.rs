@@ -184,9 +184,14 @@ fn demolished(
         record.state = StructureState::Standing;
         draft.put(DocName::Structure(site.id), record);
         draft.event(Event::Standing { site: site.clone() });
-        draft.moved(items, Holder::Transfer(id), Holder::Nobody);
+        draft.moved(items, Holder::Transfer(id), Holder::structure(site));
         return Ok(());
     }
+    let mut used_up = site.paid.clone();
+    if !used_up.take(items) {
+        return Err(RuleReject::Unread);
+    }
+    draft.moved(&used_up, Holder::structure(site), Holder::Nobody);
     works::fall(draft, record, site.others())
 }
 

@@ -3,7 +3,9 @@
 //! number is given twice.
 
 use bytes::{Buf, BufMut, Bytes};
-use chunk_sync::store::{LedgerCursor, LedgerEntry, LedgerPage, PartitionKey, SHARD_COUNT, Shard, Token};
+use chunk_sync::store::{
+    DamagedLedgerEntry, LedgerCursor, LedgerEntry, LedgerPage, PartitionKey, SHARD_COUNT, Shard, Token,
+};
 use redb::ReadableTable;
 
 use super::engine::Failure;
@@ -144,12 +146,30 @@ pub(super) fn page(
     if first >= end {
         return Ok(LedgerPage::default());
     }
-    let mut found = Vec::new();
+    let mut page = LedgerPage::default();
+    let mut last = None;
     for row in ledger.range(first.as_slice()..end.as_slice())?.take(entries_max + 1) {
+        if page.entries.len() + page.damaged.len() == entries_max {
+            page.next = last;
+            break;
+        }
         let (key, sealed) = row?;
-        found.push(open_entry(key.value(), sealed.value())?);
+        let (key, sealed) = (key.value(), sealed.value());
+        let at = place_of(key)?;
+        match open_entry(key, sealed) {
+            Ok(entry) => page.entries.push(entry),
+            Err(_) => page.damaged.push(DamagedLedgerEntry { at, raw: Bytes::copy_from_slice(sealed) }),
+        }
+        last = Some(at);
     }
-    Ok(LedgerPage::cut(found, entries_max))
+    Ok(page)
+}
+
+fn place_of(mut key: &[u8]) -> Result<LedgerCursor, Damaged> {
+    let row = key;
+    let mut read = || Some((Shard(key.try_get_u16().ok()?), key.try_get_u64().ok()?));
+    let (shard, sequence) = read().ok_or_else(|| damaged(row))?;
+    Ok(LedgerCursor { shard, sequence })
 }
 
 #[cfg(test)]

@@ -62,14 +62,21 @@ impl Shelf {
                 Some(cursor) => [&rows::index_key(&prefix, cursor.shard, &cursor.key)[..], &[0]].concat(),
             };
             let end = rows::index_key(&prefix, Shard(SHARD_COUNT), b"");
-            let mut found = Vec::new();
+            let (mut page, mut last) = (IndexPage::default(), None);
             for row in table.range(first.as_slice()..end.as_slice())?.take(entries_max + 1) {
+                if page.entries.len() + page.damaged.len() == entries_max {
+                    page.next = last;
+                    break;
+                }
                 let (key, sealed) = row?;
                 let (shard, place) = rows::index_place(key.value(), &prefix)?;
-                let value = rows::open_bytes(key.value(), sealed.value())?;
-                found.push(IndexEntry { shard, key: place, value });
+                last = Some(IndexCursor { shard, key: place.clone() });
+                match rows::open_bytes(key.value(), sealed.value()) {
+                    Ok(value) => page.entries.push(IndexEntry { shard, key: place, value }),
+                    Err(rows::Damaged { row }) => page.damaged.push(row),
+                }
             }
-            Ok(IndexPage::cut(found, entries_max))
+            Ok(page)
         };
         read().map_err(|failure| failure.fault())
     }

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use chunk_sync::store::{
-    ActorMemory, IndexEntry, Name, PARTITIONS_PAGE_BYTES, PartitionCursor, PartitionKey, PartitionState,
-    PartitionsPage, RawPartition, RestoreError, Shard, Token,
+    ActorMemory, DamagedPartition, IndexEntry, Name, PARTITIONS_PAGE_BYTES, PartitionCursor, PartitionKey,
+    PartitionState, PartitionsPage, RawPartition, RestoreError, Shard, Token,
 };
 use redb::ReadableTable;
 
@@ -88,7 +88,8 @@ fn fill(partition: &mut Partition<'_, '_>, raw: &RawPartition) -> Result<(), Fai
     partition.put_recent(raw.recent.clone())
 }
 
-/// Reads whole partitions after a place, until there are `partitions_max` or they are large.
+/// Reads whole partitions after a place, until there are `partitions_max` or they are large. What is damaged is named,
+/// and the page goes on behind it.
 pub(super) fn page(
     rows: &impl ReadableTable<&'static [u8], &'static [u8]>,
     actors: &impl ReadableTable<&'static [u8], &'static [u8]>,
@@ -97,42 +98,77 @@ pub(super) fn page(
 ) -> Result<PartitionsPage, Failure> {
     let mut page = PartitionsPage::default();
     let mut carried_bytes = 0;
-    let mut place = match after {
-        None => next_partition(rows, &[])?,
-        Some(after) => next_partition(rows, &end_of(&after.key))?,
-    };
-    while let Some(key) = place {
-        let raw = read(rows, actors, &key)?;
-        place = next_partition(rows, &end_of(&key))?;
-        carried_bytes += raw.carried_bytes();
-        page.partitions.push(raw);
-        if page.partitions.len() >= partitions_max || carried_bytes >= PARTITIONS_PAGE_BYTES {
-            page.next = place.map(|_| PartitionCursor::of(key));
+    let mut from = after.map_or_else(Vec::new, |after| end_of(&after.key));
+    while let Some(first) = first_row(rows, &from)? {
+        let (key, sound) = match partition_of(&first) {
+            Some(key) => {
+                // A row in another's place, or of a partition without a head.
+                let sound = rows::key(&rows::prefix(&key), rows::KIND_HEAD, "") == first;
+                (key, sound)
+            }
+            None => {
+                page.damaged.push(DamagedPartition { key: None, why: damaged_row(damaged(&first)) });
+                from = next_after(&first);
+                continue;
+            }
+        };
+        if page.partitions.len() + page.damaged.len() >= partitions_max
+            || carried_bytes >= PARTITIONS_PAGE_BYTES
+        {
             break;
         }
+        let read = if sound { read(rows, actors, &key) } else { Err(damaged(&first).into()) };
+        match read {
+            Ok(raw) => {
+                carried_bytes += raw.carried_bytes();
+                page.partitions.push(raw);
+            }
+            Err(Failure::Damaged(row)) => {
+                page.damaged.push(DamagedPartition { key: Some(key.clone()), why: damaged_row(row) });
+            }
+            Err(failure) => return Err(failure),
+        }
+        if !first.starts_with(&rows::prefix(&key)) {
+            from = next_after(&first);
+            continue;
+        }
+        from = end_of(&key);
+        page.next = Some(PartitionCursor::of(key));
+    }
+    if first_row(rows, &from)?.is_none() {
+        page.next = None;
     }
     Ok(page)
+}
+
+fn damaged_row(Damaged { row }: Damaged) -> String {
+    format!("damaged row {row}")
 }
 
 fn end_of(key: &PartitionKey) -> Vec<u8> {
     rows::key(&rows::prefix(key), rows::KIND_END, "")
 }
 
-/// The partition whose rows are the first ones after these bytes.
-fn next_partition(
+/// A key can't be followed more closely than by itself and a zero byte.
+fn next_after(row: &[u8]) -> Vec<u8> {
+    [row, &[0]].concat()
+}
+
+/// The key of the first row from these bytes on.
+fn first_row(
     rows: &impl ReadableTable<&'static [u8], &'static [u8]>,
-    after: &[u8],
-) -> Result<Option<PartitionKey>, Failure> {
-    let Some(row) = rows.range(after..)?.next() else { return Ok(None) };
-    let (row, _) = row?;
-    let row = row.value();
+    from: &[u8],
+) -> Result<Option<Vec<u8>>, Failure> {
+    let Some(row) = rows.range(from..)?.next() else { return Ok(None) };
+    let row = row?.0.value().to_vec();
+    // In a file whose order is spoilt, nobody can go on behind anything.
+    if row.as_slice() < from { Err(damaged(&row).into()) } else { Ok(Some(row)) }
+}
+
+/// The partition whose row this is.
+fn partition_of(row: &[u8]) -> Option<PartitionKey> {
     let key = row.get(2).and_then(|length| row.get(3..3 + usize::from(*length)));
-    let key = key.and_then(PartitionKey::read).ok_or_else(|| damaged(row))?;
-    // A row in another's place, or of a partition without a head.
-    if rows::key(&rows::prefix(&key), rows::KIND_HEAD, "") != row {
-        return Err(damaged(row).into());
-    }
-    Ok(Some(key))
+    key.and_then(PartitionKey::read)
 }
 
 fn read(

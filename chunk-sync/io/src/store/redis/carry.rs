@@ -4,8 +4,8 @@
 
 use bytes::{Buf, Bytes};
 use chunk_sync::store::{
-    ActorMemory, IndexEntry, LedgerEntry, Name, PartitionCursor, PartitionKey, RawPartition, RememberedAct,
-    Shard, Token,
+    ActorMemory, DamagedLedgerEntry, IndexEntry, LedgerCursor, LedgerEntry, Name, PartitionCursor,
+    PartitionKey, RawPartition, RememberedAct, Shard, Token,
 };
 use redis::{Cmd, Value};
 
@@ -49,17 +49,25 @@ pub(super) fn ledger_trim_command(shard: Shard, up_to: u64) -> Cmd {
 }
 
 /// Reads the reply to [`ledger_page_command`].
-pub(super) fn read_ledger(shard: Shard, reply: Value) -> Option<Vec<LedgerEntry>> {
+pub(super) fn read_ledger(
+    shard: Shard,
+    reply: Value,
+) -> Option<Vec<Result<LedgerEntry, DamagedLedgerEntry>>> {
     let Value::Array(entries) = reply else { return None };
     entries.into_iter().map(|entry| read_ledger_entry(shard, entry)).collect()
 }
 
-fn read_ledger_entry(shard: Shard, entry: Value) -> Option<LedgerEntry> {
+/// An entry that has its number, and is not as it was written, is damaged; one without is nothing of ours.
+fn read_ledger_entry(shard: Shard, entry: Value) -> Option<Result<LedgerEntry, DamagedLedgerEntry>> {
     let Value::Array(parts) = entry else { return None };
     let [id, fields]: [Value; 2] = parts.try_into().ok()?;
     let id: String = redis::from_redis_value(id).ok()?;
-    let sequence = id.strip_prefix("0-")?.parse().ok()?;
-    let [_, mut packed]: [Bytes; 2] = texts(fields)?.try_into().ok()?;
+    let at = LedgerCursor { shard, sequence: id.strip_prefix("0-")?.parse().ok()? };
+    let raw = texts(fields)?.into_iter().next_back().unwrap_or_default();
+    Some(unpack_ledger_entry(at, raw.clone()).ok_or(DamagedLedgerEntry { at, raw }))
+}
+
+fn unpack_ledger_entry(at: LedgerCursor, mut packed: Bytes) -> Option<LedgerEntry> {
     let (token, store_ms) = (unhex(packed.get(..HEX_BYTES)?)?, unhex(packed.get(HEX_BYTES..2 * HEX_BYTES)?)?);
     packed.advance(2 * HEX_BYTES);
     let length = std::str::from_utf8(packed.get(..2)?).ok()?;
@@ -67,6 +75,7 @@ fn read_ledger_entry(shard: Shard, entry: Value) -> Option<LedgerEntry> {
     packed.advance(2);
     let partition = PartitionKey::read(packed.get(..length)?)?;
     packed.advance(length);
+    let LedgerCursor { shard, sequence } = at;
     Some(LedgerEntry { shard, sequence, token: Token(token), partition, store_ms, bytes: packed })
 }
 
@@ -290,16 +299,19 @@ mod tests {
             read_ledger(Shard(3), Value::Array(vec![Value::Array(vec![text(id), fields])]))
         };
         let read = entry("0-7", &format!("{numbers}06w1/a/bsaid")).expect("is right");
-        assert_eq!((read[0].sequence, &read[0].bytes[..]), (7, &b"said"[..]));
-        for (id, packed) in [
-            ("1-7", format!("{numbers}06w1/a/bsaid")),
-            ("0-7", numbers.clone()),
-            ("0-7", format!("{numbers}ffw1/a/bsaid")),
-            ("0-7", format!("{numbers}06x1/a/bsaid")),
-            ("0-7", String::new()),
+        let Ok(sound) = &read[0] else { panic!("{read:?}") };
+        assert_eq!((sound.sequence, &sound.bytes[..]), (7, &b"said"[..]));
+        for packed in [
+            numbers.clone(),
+            format!("{numbers}ffw1/a/bsaid"),
+            format!("{numbers}06x1/a/bsaid"),
+            String::new(),
         ] {
-            assert_eq!(entry(id, &packed), None, "{id} {packed}");
+            let at = LedgerCursor { shard: Shard(3), sequence: 7 };
+            let damaged = DamagedLedgerEntry { at, raw: packed.clone().into() };
+            assert_eq!(entry("0-7", &packed), Some(vec![Err(damaged)]), "{packed}");
         }
+        assert_eq!(entry("1-7", &format!("{numbers}06w1/a/bsaid")), None, "no number of ours");
         assert_eq!(read_ledger(Shard(3), Value::Okay), None);
     }
 }

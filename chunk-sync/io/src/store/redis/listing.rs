@@ -10,8 +10,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use chunk_sync::store::{
-    INDEX_NAMES_MAX, IndexEntry, Name, PARTITIONS_PAGE_BYTES, PartitionCursor, PartitionsPage, RawPartition,
-    RestoreError, SHARD_COUNT, Shard, StoreFault, Token,
+    DamagedPartition, INDEX_NAMES_MAX, IndexEntry, Name, PARTITIONS_PAGE_BYTES, PartitionCursor,
+    PartitionsPage, RawPartition, RestoreError, SHARD_COUNT, Shard, StoreFault, Token,
 };
 use redis::aio::MultiplexedConnection;
 use tokio::sync::{Mutex, MutexGuard};
@@ -72,7 +72,7 @@ impl RedisStore {
     ) -> Result<PartitionsPage, StoreFault> {
         let mut page = PartitionsPage::default();
         let mut carried_bytes = 0;
-        let mut cursor = after.cloned();
+        let (mut cursor, mut last) = (after.cloned(), None);
         let mut listed = match after {
             // A new listing asks anew what there is.
             None => self.list(self.listing.known.lock().await, Shard(0)).await?,
@@ -80,7 +80,8 @@ impl RedisStore {
         };
         loop {
             // One more than the page says whether there is another.
-            let wanted = (partitions_max + 1 - page.partitions.len()).min(WHOLE_PARTITIONS_TOGETHER);
+            let listed_already = page.partitions.len() + page.damaged.len();
+            let wanted = (partitions_max + 1 - listed_already).min(WHOLE_PARTITIONS_TOGETHER);
             let places = listed.after(cursor.as_ref(), wanted);
             if places.is_empty() {
                 if listed.end >= SHARD_COUNT {
@@ -91,13 +92,23 @@ impl RedisStore {
                 listed = self.listed_at(Shard(listed.end)).await?;
                 continue;
             }
-            for raw in self.read_whole(&places).await? {
-                if page.partitions.len() >= partitions_max || carried_bytes >= PARTITIONS_PAGE_BYTES {
-                    page.next = page.partitions.last().map(|last| PartitionCursor::of(last.key.clone()));
+            for (place, read) in self.read_whole(&places).await? {
+                let listed = page.partitions.len() + page.damaged.len();
+                if listed >= partitions_max || carried_bytes >= PARTITIONS_PAGE_BYTES {
+                    page.next = last;
                     return Ok(page);
                 }
-                carried_bytes += raw.carried_bytes();
-                page.partitions.push(raw);
+                match read {
+                    Some(raw) => {
+                        carried_bytes += raw.carried_bytes();
+                        page.partitions.push(raw);
+                    }
+                    None => page.damaged.push(DamagedPartition {
+                        key: Some(place.key.clone()),
+                        why: "what is under its keys is not what was written".to_owned(),
+                    }),
+                }
+                last = Some(place);
             }
             cursor = places.into_iter().next_back();
         }
@@ -201,8 +212,12 @@ impl RedisStore {
         Ok(Arc::clone(&known))
     }
 
-    /// Reads whole partitions, in the order of their places; one that is gone is left out.
-    async fn read_whole(&self, places: &[PartitionCursor]) -> Result<Vec<RawPartition>, StoreFault> {
+    /// Reads whole partitions, in the order of their places; one that is gone is left out, of one that can't be read
+    /// there is nothing.
+    async fn read_whole(
+        &self,
+        places: &[PartitionCursor],
+    ) -> Result<Vec<(PartitionCursor, Option<RawPartition>)>, StoreFault> {
         let mut shards: Vec<Shard> = places.iter().map(|place| place.shard).collect();
         shards.dedup();
         let mut found = BTreeMap::new();
@@ -212,14 +227,15 @@ impl RedisStore {
             let said = link.ask_master(&commands).await;
             let said = said.map_err(|error| self.ops_fault(&link, shards[0], &error))?;
             for (place, reply) in its.iter().zip(said.ok_or_else(|| self.demoted(&link, shards[0]))?) {
-                let raw = carry::read_whole(&place.key, reply)
-                    .ok_or_else(|| StoreFault::Broken { text: format!("bad reply for {}", place.key) })?;
-                if let Some(raw) = raw {
-                    found.insert((*place).clone(), raw);
-                }
+                let read = match carry::read_whole(&place.key, reply) {
+                    Some(None) => continue,
+                    Some(Some(raw)) => Some(raw),
+                    None => None,
+                };
+                found.insert((*place).clone(), read);
             }
         }
-        Ok(found.into_values().collect())
+        Ok(found.into_iter().collect())
     }
 
     /// Walks over the keys of all masters that look like `pattern`; some come more than once.

@@ -1,5 +1,5 @@
 //! What ops queries ask of Redis: something of every shard, in one pipeline for each master; pages of indexes from a
-//! replica of each master where there is one that can be reached, the ledger from the masters. Never used by a core.
+//! replica of each master where there is one that can be reached (or from masters, as asked), the ledger from masters. Never used by a core.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,6 +18,7 @@ use super::{RedisStore, carry, codec, judge};
 use crate::store::limits::{
     CONNECT_WAIT_MS, OPS_SHARDS_TOGETHER, REDIS_MASTERS_MAX, REPLICA_AGAIN_MS, REPLICA_WAIT_MS,
 };
+use crate::store::ops::IndexSource;
 use crate::store::url::RedisUrl;
 
 /// Connections to replicas, one for each master's run.
@@ -129,12 +130,16 @@ impl RedisStore {
     pub(in crate::store) async fn index_page(
         &self,
         index: &Name,
+        source: IndexSource,
         after: Option<&IndexCursor>,
         entries_max: usize,
     ) -> Result<IndexPage, StoreFault> {
         let rest = |shard: Shard| after.filter(|cursor| cursor.shard == shard).map(|cursor| &cursor.key);
         let walk = Walk {
-            from: From::Replicas,
+            from: match source {
+                IndexSource::Replicas => From::Replicas,
+                IndexSource::Masters => From::Masters,
+            },
             first: after.map_or(Shard(0), |cursor| cursor.shard),
             begun: after.is_some(),
             entries_max,
@@ -180,7 +185,23 @@ impl RedisStore {
             carry::read_ledger,
         );
         let (found, asked) = found.await?;
-        let page = LedgerPage::cut(found, entries_max);
+        let mut page = LedgerPage::default();
+        let mut last = None;
+        for read in found {
+            if page.entries.len() + page.damaged.len() == entries_max {
+                page.next = last;
+                break;
+            }
+            let at = match &read {
+                Ok(entry) => LedgerCursor { shard: entry.shard, sequence: entry.sequence },
+                Err(damaged) => damaged.at,
+            };
+            last = Some(at);
+            match read {
+                Ok(entry) => page.entries.push(entry),
+                Err(damaged) => page.damaged.push(damaged),
+            }
+        }
         // Of those that it was read from: who answers for their shards by now may never have had it.
         for (link, shard) in asked {
             self.settle(&link, shard).await?;

@@ -6,7 +6,7 @@ use chunk_sync::place::ChunkPos;
 use chunk_sync::records::{WORLD, encode};
 use chunk_sync::store::{LedgerEntry, PartitionKey, Token};
 
-use super::super::record::{Chunk, Line, Record};
+use super::super::record::{Chunk, Line, RECORD_VERSION, Record, STRUCTURES_SINCE};
 use super::*;
 
 const ROOM: Room = Room { holders: 1_000, remembered: 1_000 };
@@ -18,11 +18,18 @@ struct Desk {
     accounts: Accounts,
     sequences: BTreeMap<u16, u64>,
     told: Vec<String>,
+    /// Of the records that are written.
+    version: u16,
 }
 
 impl Desk {
     fn new() -> Self {
-        Self { accounts: Accounts::new(), sequences: BTreeMap::new(), told: Vec::new() }
+        Self {
+            accounts: Accounts::new(),
+            sequences: BTreeMap::new(),
+            told: Vec::new(),
+            version: RECORD_VERSION,
+        }
     }
 
     fn entry(
@@ -39,7 +46,8 @@ impl Desk {
             from: from.clone(),
             to: to.clone(),
         };
-        let record = Record { v: 1, act: act.map(str::to_owned), lines: lines.iter().map(line).collect() };
+        let record =
+            Record { v: self.version, act: act.map(str::to_owned), lines: lines.iter().map(line).collect() };
         LedgerEntry {
             shard: partition.shard(),
             sequence: *sequence,
@@ -51,7 +59,7 @@ impl Desk {
     }
 
     fn apply(&mut self, entry: &LedgerEntry) {
-        self.accounts.apply(entry, ROOM, &mut |text| self.told.push(text));
+        self.accounts.apply(entry, ROOM, &mut |finding| self.told.push(finding.text));
     }
 
     fn moves(&mut self, partition: &PartitionKey, act: Option<&str>, lines: &[(&str, u32, Holder, Holder)]) {
@@ -60,7 +68,7 @@ impl Desk {
     }
 
     fn end_pass(&mut self) {
-        self.accounts.end_pass(&mut |text| self.told.push(text));
+        self.accounts.end_pass(&mut |finding| self.told.push(finding.text));
     }
 
     fn told(&mut self) -> Vec<String> {
@@ -174,7 +182,10 @@ fn lost_unreadable_and_newer_entries_are_told() {
     let mut desk = Desk::new();
     let lost = desk.entry(&bag(ANNA), None, &[]);
     desk.moves(&bag(ANNA), None, &[]);
+    (0..3).for_each(|_| desk.end_pass());
     assert_eq!(desk.told(), [format!("the ledger of shard {} lacks the entries 1 to 1", lost.shard.0)]);
+    desk.apply(&lost);
+    assert_eq!(desk.told(), Vec::<String>::new(), "it was late");
     desk.apply(&lost);
     assert!(desk.told()[0].ends_with("came again or too late"));
     let mut garbage = desk.entry(&bag(ANNA), None, &[]);
@@ -182,9 +193,9 @@ fn lost_unreadable_and_newer_entries_are_told() {
     desk.apply(&garbage);
     assert!(desk.told()[0].ends_with("can't be read"));
     let mut newer = desk.entry(&bag(ANNA), None, &[]);
-    newer.bytes = encode(&Record { v: 2, act: None, lines: Vec::new() }).into();
+    newer.bytes = encode(&Record { v: 3, act: None, lines: Vec::new() }).into();
     desk.apply(&newer);
-    assert!(desk.told()[0].ends_with("has version 2, which is not known here"));
+    assert!(desk.told()[0].ends_with("has version 3, which is not known here"));
 }
 
 #[test]
@@ -205,7 +216,7 @@ fn memory_is_bounded_and_says_so() {
     let tight = Room { holders: 2, remembered: 2 };
     for player in 1..=4 {
         let entry = desk.entry(&bag(player), Some("x.1"), &[("wood", 1, Holder::Nobody, of(player))]);
-        desk.accounts.apply(&entry, tight, &mut |text| desk.told.push(text));
+        desk.accounts.apply(&entry, tight, &mut |finding| desk.told.push(finding.text));
     }
     assert!(desk.accounts.is_full());
     assert_eq!(desk.accounts.holders().count(), 3, "one more than there is room for, then none");
@@ -217,7 +228,9 @@ fn memory_is_bounded_and_says_so() {
 fn books_go_on_from_what_they_were_opened_with() {
     let mut desk = Desk::new();
     let held = Held::from([("plank".to_owned(), 4)]);
-    let opening = Opening { store_ms: 5, held: vec![(of(ANNA), held.clone()), (under_way("t1"), held)] };
+    let held = vec![(of(ANNA), held.clone()), (under_way("t1"), held)];
+    let opening =
+        Opening { v: RECORD_VERSION, store_ms: 5, held, built_before: Vec::new(), opened_before: false };
     assert!(desk.accounts.open_books(&opening.pack()));
     desk.moves(&bag(BERT), None, &[("plank", 4, under_way("t1"), of(BERT))]);
     desk.moves(&bag(ANNA), Some("a.1"), &[("plank", 4, of(ANNA), Holder::Nobody)]);
@@ -226,4 +239,109 @@ fn books_go_on_from_what_they_were_opened_with() {
     let (made, used_up) = desk.accounts.turnover();
     assert_eq!((made.get("plank"), used_up.get("plank")), (Some(&8), Some(&4)));
     assert!(!desk.accounts.open_books(&Bytes::from_static(b"\xc1")));
+}
+
+#[test]
+fn an_entry_that_comes_late_is_applied() {
+    let mut desk = Desk::new();
+    let entries: Vec<LedgerEntry> =
+        (1..=5).map(|n| desk.entry(&bag(ANNA), None, &[("wood", n, Holder::Nobody, of(ANNA))])).collect();
+    for at in [0, 4, 2, 1] {
+        desk.apply(&entries[at]);
+    }
+    desk.end_pass();
+    assert_eq!(desk.accounts.held(&of(ANNA)), Held::from([("wood".to_owned(), 1 + 5 + 3 + 2)]));
+    assert_eq!(desk.told(), Vec::<String>::new(), "it may come yet");
+    desk.end_pass();
+    let shard = bag(ANNA).shard().0;
+    assert_eq!(desk.told(), [format!("the ledger of shard {shard} lacks the entries 4 to 4")]);
+    desk.apply(&entries[3]);
+    assert_eq!(desk.accounts.held(&of(ANNA)), Held::from([("wood".to_owned(), 15)]));
+    (0..2).for_each(|_| desk.end_pass());
+    assert_eq!(desk.told(), Vec::<String>::new());
+}
+
+const CHUNK: Chunk = Chunk { x: 1, y: 2 };
+
+fn ground() -> PartitionKey {
+    PartitionKey::chunk(WORLD, IslandId(3), ChunkPos::new(CHUNK.x, CHUNK.y))
+}
+
+fn structure(name: &str) -> Holder {
+    Holder::Structure(3, CHUNK, name.to_owned())
+}
+
+/// Anna pays six wood for the hut `a.2`, which stands.
+fn build(desk: &mut Desk) {
+    let stands = if desk.version < STRUCTURES_SINCE { Holder::Nobody } else { structure("a.2") };
+    desk.moves(&bag(ANNA), Some("a.1"), &[("wood", 6, Holder::Nobody, of(ANNA))]);
+    desk.moves(&bag(ANNA), Some("a.2"), &[("wood", 6, of(ANNA), under_way("a.2.p.0"))]);
+    desk.moves(&ground(), None, &[("wood", 6, under_way("a.2.p.0"), stands)]);
+}
+
+/// It gives three of them back by the transfer `id`; the rest is used up.
+fn demolish(desk: &mut Desk, id: &str) {
+    desk.moves(&ground(), None, &[("wood", 3, structure("a.2"), under_way(id))]);
+    desk.moves(&bag(ANNA), None, &[("wood", 3, under_way(id), of(ANNA))]);
+    desk.moves(&ground(), None, &[("wood", 3, structure("a.2"), Holder::Nobody)]);
+}
+
+#[test]
+fn a_structure_holds_what_was_paid_for_it_and_gives_it_back_once() {
+    let mut desk = Desk::new();
+    build(&mut desk);
+    assert_eq!(desk.accounts.held(&structure("a.2")), Held::from([("wood".to_owned(), 6)]));
+    assert_eq!(desk.accounts.structures_at(3, CHUNK).count(), 1);
+    assert_eq!(desk.accounts.structures_at(3, Chunk { x: 1, y: 3 }).count(), 0);
+    demolish(&mut desk, "b.1");
+    (0..2).for_each(|_| desk.end_pass());
+    assert_eq!(desk.told(), Vec::<String>::new());
+    assert_eq!(desk.accounts.structures_at(3, CHUNK).count(), 0);
+    desk.moves(&ground(), None, &[("wood", 3, structure("a.2"), under_way("b.2"))]);
+    let wanted = "structure a.2 of chunk 3/1/2 gave away more than it had: -3 wood";
+    assert!(desk.told()[0].ends_with(wanted));
+}
+
+#[test]
+fn a_structure_that_older_records_booked_as_used_up_is_taken_as_paid() {
+    let mut desk = Desk::new();
+    desk.version = STRUCTURES_SINCE - 1;
+    build(&mut desk);
+    assert!(desk.accounts.is_unbooked(&structure("a.2")));
+    assert_eq!(desk.accounts.turnover().1.get("wood"), Some(&6));
+    // What was exported then is known after an import too.
+    let before = desk.accounts.built_before().map(|(holder, paid)| (holder.clone(), paid.clone())).collect();
+    let held = desk.accounts.holders().map(|(holder, held)| (holder, held.clone())).collect();
+    let opening =
+        Opening { v: RECORD_VERSION, store_ms: 5, held, built_before: before, opened_before: false };
+    let mut moved = Desk::new();
+    assert!(moved.accounts.open_books(&opening.pack()));
+    for desk in [&mut desk, &mut moved] {
+        desk.version = RECORD_VERSION;
+        demolish(desk, "b.1");
+        (0..2).for_each(|_| desk.end_pass());
+        assert_eq!(desk.told(), Vec::<String>::new());
+        assert_eq!(desk.accounts.held(&of(ANNA)), Held::from([("wood".to_owned(), 3)]));
+        desk.moves(&ground(), None, &[("wood", 3, structure("a.2"), under_way("b.2"))]);
+        assert!(desk.told()[0].ends_with("gave away more than it had: -3 wood"));
+    }
+}
+
+#[test]
+fn of_structures_of_older_openings_nothing_is_said() {
+    #[derive(serde::Serialize)]
+    struct Older {
+        store_ms: u64,
+        held: Vec<(Holder, Held)>,
+    }
+    let mut desk = Desk::new();
+    assert!(desk.accounts.open_books(&encode(&Older { store_ms: 5, held: Vec::new() }).into()));
+    demolish(&mut desk, "b.1");
+    (0..2).for_each(|_| desk.end_pass());
+    assert_eq!(desk.told(), Vec::<String>::new());
+    let (made, used_up) = desk.accounts.turnover();
+    assert_eq!((made.get("wood"), used_up.get("wood")), (Some(&6), Some(&3)));
+    // Those that are built since are booked.
+    build(&mut desk);
+    assert_eq!(desk.accounts.held(&structure("a.2")), Held::from([("wood".to_owned(), 6)]));
 }
