@@ -81,6 +81,7 @@ const _: () =
     assert!(NODE_RENEW_MS + 2 * CALL_WAIT_MS < NODE_LEASE_MS, "a lost renewal can be sent again in time");
 const _: () =
     assert!(2 * SLOW_MS + CONFIRM_MARGIN_MS < CALL_WAIT_MS, "a slow server is not one that is away");
+const _: () = assert!(2 * CALL_WAIT_MS <= ACT_WAIT_MS, "an act whose answer was lost can be sent again");
 const _: () = assert!(SLOW_MS < CONNECT_WAIT_MS && CALL_WAIT_MS < SILENCE_MS_MAX);
 const _: () =
     assert!(CALL_WAIT_MS + CONNECT_WAIT_MS < STORE_FAILOVER_MS_MAX, "one that hangs is left in time");

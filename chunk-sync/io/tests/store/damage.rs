@@ -21,7 +21,7 @@ const PLAYERS: u64 = 90;
 const HEADER_BYTES: u64 = 320;
 const FLIPS: usize = 1_500;
 const CUTS: usize = 100;
-/// Of how many players one is asked for after each.
+/// Of how many players one is asked for after each, beginning with the last, who is in the newest batch.
 const ASKED_OF: usize = 9;
 
 async fn open(folder: &Path) -> Result<StoreHandle, OpenError> {
@@ -115,7 +115,7 @@ fn refused(answer: StoreAnswer) -> Result<Refusal, StoreFault> {
 async fn asked(what: &str, store: &StoreHandle, wanted: &Said) -> (usize, usize) {
     let mut counts = (0, 0);
     let mut count = |right: bool| if right { counts.0 += 1 } else { counts.1 += 1 };
-    for (player, view) in wanted.views.iter().step_by(ASKED_OF) {
+    for (player, view) in wanted.views.iter().rev().step_by(ASKED_OF) {
         count(judged(what, load(store, *player).await, view));
         let again = Commit::new(key(*player), Token(1 << 40)).absent("bag").put("bag", "another");
         let conflict = Refusal::Conflict { doc: "bag".into(), current: view.cas("bag") };

@@ -245,7 +245,11 @@ impl Engine {
             if matches!(failure, Failure::Panic(_)) {
                 blocks.seal();
             }
-            if no_panic(|| Ok(drop(database))).is_err() {
+            let closed = no_panic(|| {
+                drop(database);
+                Ok(())
+            });
+            if closed.is_err() {
                 tracing::error!("embedded store: the file can't be closed in order");
             }
         }
