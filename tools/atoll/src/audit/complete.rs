@@ -71,6 +71,13 @@ struct Round {
     moving: BTreeSet<String>,
 }
 
+impl Round {
+    fn of(found: Vec<Found>, moving: BTreeSet<String>) -> Self {
+        let found = found.into_iter().map(|found| (found.finding.name.clone(), found)).collect();
+        Self { found, moving }
+    }
+}
+
 /// Audits a world.
 ///
 /// # Errors
@@ -85,8 +92,7 @@ pub(crate) async fn audit(
         let world = read(store, ledger, archives).await?;
         let found = check(&world);
         let calm = found.is_empty() && world.moving.is_empty();
-        let found = found.into_iter().map(|found| (found.finding.name.clone(), found)).collect();
-        rounds.push(Round { found, moving: world.moving.clone() });
+        rounds.push(Round::of(found, world.moving.clone()));
         if calm || rounds.len() == ROUNDS as usize {
             return Ok(report(&world, &rounds));
         }
@@ -447,9 +453,9 @@ mod tests {
                 RestsOn::Everything => RestsOn::Everything,
             };
             let finding = Finding { name: (*name).to_owned(), text: (*text).to_owned() };
-            ((*name).to_owned(), Found { finding, rests_on })
+            Found { finding, rests_on }
         });
-        Round { found: found.collect(), moving: moving.iter().map(|place| (*place).to_owned()).collect() }
+        Round::of(found.collect(), moving.iter().map(|place| (*place).to_owned()).collect())
     }
 
     fn at(place: &str) -> RestsOn {
