@@ -290,6 +290,7 @@ fn who_suspends_or_resumes_may_be_killed_at_any_point() {
         let said = atoll(folder, &away("suspend"));
         let ended = said.code == Some(0) || said.err.contains("is suspended already");
         assert!(ended, "point {point}: {said:?}");
+        eprintln!("point {point}: {}{}", said.out, said.err);
         assert_eq!(marks(&chunks(&url)), before.len(), "point {point}");
         audit(folder, &[&at[..], &["--archive", "away"]].concat(), 0);
 
@@ -298,6 +299,7 @@ fn who_suspends_or_resumes_may_be_killed_at_any_point() {
         audit(folder, &[&at[..], &["--archive", "away"]].concat(), 0);
         let said = atoll(folder, &away("resume"));
         assert!(said.code == Some(0) || said.err.contains("is not suspended"), "point {point}: {said:?}");
+        eprintln!("point {point}: {}{}", said.out, said.err);
         is_same(&before, &chunks(&url));
         audit(folder, &at, 0);
         for file in files(&folder.join("away")) {
