@@ -92,7 +92,7 @@ pub(super) async fn export(
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let new = PathBuf::from(name);
-    let written = until_still(store, ledger, &new, leave_out).await;
+    let written = until_still(store, ledger, archives, &new, leave_out).await;
     let placed = match written {
         Ok(exported) => std::fs::rename(&new, path).map(|()| exported).map_err(ExportError::from),
         Err(error) => Err(error),
@@ -109,6 +109,7 @@ pub(super) async fn export(
 async fn until_still(
     store: &StoreHandle,
     ledger: Option<&Path>,
+    archives: &Archives,
     new: &Path,
     leave_out: bool,
 ) -> Result<Exported, ExportError> {

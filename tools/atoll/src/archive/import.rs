@@ -18,6 +18,7 @@ use crate::books::frame::Page;
 use crate::books::sink::{LedgerSink, SinkError};
 use crate::books::{self, token};
 use crate::failure::Failure;
+use crate::islands::Archives;
 
 const CLUSTER_IMPORT: &str = "import";
 const DOC_IMPORT: &str = "import";
@@ -134,7 +135,7 @@ pub(super) async fn import(
     books::claim_folder(store, ledger)
         .await
         .map_err(|failure| ImportError::Claim(failure.lines().join("; ")))?;
-    imported.findings = audit(store, Some(ledger)).await?.findings;
+    imported.findings = audit(store, Some(ledger), &Archives::default()).await?.findings;
     if !imported.findings.is_empty() && !accepting {
         return Err(ImportError::Findings(imported.findings));
     }

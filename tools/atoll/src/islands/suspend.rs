@@ -120,7 +120,7 @@ fn structures(raw: &RawPartition) -> u64 {
 pub(super) async fn look(store: &StoreHandle, island: IslandId) -> Result<Seen, StoreFault> {
     let mut seen = Seen::default();
     let prefix = format!("chunk/{}/", island.0);
-    each_partition(store, |raw| {
+    let damaged = each_partition(store, |raw| {
         let Some(place) = place_of(&raw.key) else { return };
         let is_its = chunk_of(&place).is_some_and(|(of, _)| of == island.0);
         let pending = part::look(&place, &raw.docs).pending.into_iter();
@@ -133,14 +133,18 @@ pub(super) async fn look(store: &StoreHandle, island: IslandId) -> Result<Seen, 
         }
     })
     .await?;
-    Ok(seen)
+    // Whatever can't be read may be of this island, or on its way to it.
+    match damaged.first() {
+        Some(damaged) => Err(StoreFault::Broken { text: damaged.to_string() }),
+        None => Ok(seen),
+    }
 }
 
 fn is_resident(raw: RawPartition, island: IslandId) -> bool {
     let token = raw.token();
     let RawPartition { docs, epochs, leases, .. } = raw;
     let view = PartitionView { token, docs, epochs, leases, store_ms: 0 };
-    Whereabouts::read(&view).is_some_and(|place| place.island() == island)
+    matches!(Whereabouts::read(&view), Ok(Some(place)) if place.island() == island)
 }
 
 /// What speaks against suspending an island that is open.
