@@ -195,12 +195,11 @@ impl NodeCore {
                 self.each_chunk(|chunk| chunk.remote.retain(|(s, _)| *s != source));
             }
             let peer = &mut self.peers.list[at];
-            let suspect = silent_ms > LINK_SUSPECT_MS;
-            if suspect && !std::mem::replace(&mut peer.suspect, suspect) {
+            let was_suspect = std::mem::replace(&mut peer.suspect, silent_ms > LINK_SUSPECT_MS);
+            if peer.suspect && !was_suspect {
                 self.doubt_chunks_of(source);
             }
             let peer = &mut self.peers.list[at];
-            peer.suspect = suspect;
             let hide = silent_ms > GHOST_HIDE_MS && !peer.hidden;
             peer.hidden = silent_ms > GHOST_HIDE_MS;
             if hide {
