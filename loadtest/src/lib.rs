@@ -6,6 +6,7 @@
 //! * [`pace`], [`cpu`], [`open_files`], [`interrupt`]: what each load generator needs: a fixed send
 //!   schedule, CPU figures, enough file descriptors, a clean end on Ctrl-C.
 
+mod actions;
 pub mod cli;
 pub mod cpu;
 pub mod interrupt;

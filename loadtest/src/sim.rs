@@ -6,12 +6,14 @@
 //! runs took.
 
 mod arbiter;
+mod audit;
 mod books;
 mod bot;
 mod checks;
 mod cluster;
 mod deeds;
 mod door;
+mod endow;
 mod events;
 mod eyes;
 mod faults;
@@ -25,13 +27,16 @@ mod sockets;
 mod trace;
 mod trouble;
 mod wires;
+mod wishes;
 
 pub use report::{SimArgs, SimError, each_seed, run};
 
+use crate::actions::name_of;
 use cluster::Cluster;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world_node::core::Counters;
+use world_node::rules::Action;
 
 /// How large a simulated cluster is, and for how long it has trouble.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,8 +108,16 @@ pub struct Totals {
     pub acts: u64,
     /// Acts that they were told are done.
     pub acts_done: u64,
-    /// Acts that they were told are over.
-    pub acts_over: u64,
+    /// Acts that they were told are over: in a later session than the one that asked, and otherwise.
+    pub acts_over_later: u64,
+    /// See above.
+    pub acts_over_elsewhere: u64,
+    /// What came of acts, by action.
+    pub actions: BTreeMap<&'static str, Tally>,
+    /// What is rare and must happen: how often it did.
+    pub feats: BTreeMap<&'static str, u64>,
+    /// Commits that came long after their time.
+    pub late_commits: u64,
     /// Times that they were told to wait.
     pub acts_waited: u64,
     /// Acts that were refused, by reason.
@@ -119,7 +132,24 @@ pub struct Totals {
     pub agreed_ms: Vec<u64>,
 }
 
+/// What came of one kind of action.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tally {
+    /// Acts asked for.
+    pub asked: u64,
+    /// Acts that were told to be done.
+    pub done: u64,
+    /// Acts that were refused.
+    pub refused: u64,
+    /// Acts that were told to be over.
+    pub over: u64,
+}
+
 impl Totals {
+    fn action(&mut self, action: &Action) -> &mut Tally {
+        self.actions.entry(name_of(action)).or_default()
+    }
+
     fn take_node(&mut self, counters: &Counters, dropped: u64) {
         self.gaps += counters.gaps;
         self.repairs += counters.repairs;
@@ -157,7 +187,9 @@ impl Totals {
             (&mut self.skips, other.skips),
             (&mut self.acts, other.acts),
             (&mut self.acts_done, other.acts_done),
-            (&mut self.acts_over, other.acts_over),
+            (&mut self.acts_over_later, other.acts_over_later),
+            (&mut self.acts_over_elsewhere, other.acts_over_elsewhere),
+            (&mut self.late_commits, other.late_commits),
             (&mut self.acts_waited, other.acts_waited),
             (&mut self.conflicts, other.conflicts),
             (&mut self.commit_gaps, other.commit_gaps),
@@ -171,6 +203,16 @@ impl Totals {
         }
         for (kind, count) in &other.faults {
             *self.faults.entry(kind).or_default() += count;
+        }
+        for (what, count) in &other.feats {
+            *self.feats.entry(what).or_default() += count;
+        }
+        for (action, more) in &other.actions {
+            let sum = self.actions.entry(action).or_default();
+            sum.asked += more.asked;
+            sum.done += more.done;
+            sum.refused += more.refused;
+            sum.over += more.over;
         }
     }
 }

@@ -153,6 +153,14 @@ pub enum SwarmError {
         /// What was refused or can't be, and is there.
         undue: u64,
     },
+    /// Settlers were left without answers, or nobody saw what became of something.
+    #[error("{never_answered} acts were never answered, and {unseen} things were seen by nobody at the end")]
+    Open {
+        /// Acts without a final answer.
+        never_answered: u64,
+        /// Bags, structures and stacks that nobody saw.
+        unseen: u64,
+    },
     /// No settler was inside at the end, so nothing could be compared.
     #[error("no bot was in at the end to see what became of {unseen} things")]
     Blind {
@@ -211,14 +219,21 @@ pub fn run(args: &SwarmArgs) -> Result<Ending, SwarmError> {
     let report = run.measure()?;
     drop(run);
     publish(&report, args)?;
-    match report
-        .settle
-        .and_then(|settled| settled.check)
-        .filter(|found| !found.is_clean() || found.is_blind())
-    {
-        Some(found) if found.is_clean() => Err(SwarmError::Blind { unseen: found.unseen }),
-        Some(Findings { lost, doubled, undue, .. }) => Err(SwarmError::Unsettled { lost, doubled, undue }),
-        None => Ok(Ending::Done),
+    report.settle.map_or(Ok(()), |settled| judge(&settled))?;
+    Ok(Ending::Done)
+}
+
+/// Whether settlers found what they were told, all of it.
+fn judge(settled: &Settled) -> Result<(), SwarmError> {
+    let Some(found) = &settled.check else { return Ok(()) };
+    let (never_answered, unseen) = (settled.never_answered, found.unseen);
+    match found {
+        Findings { lost, doubled, undue, .. } if !found.is_clean() => {
+            Err(SwarmError::Unsettled { lost: *lost, doubled: *doubled, undue: *undue })
+        }
+        found if found.is_blind() => Err(SwarmError::Blind { unseen }),
+        _ if never_answered + unseen > 0 => Err(SwarmError::Open { never_answered, unseen }),
+        _ => Ok(()),
     }
 }
 

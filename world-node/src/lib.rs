@@ -5,3 +5,4 @@ pub mod executor;
 pub mod limits;
 pub mod rules;
 pub mod shell;
+pub mod witness;

@@ -1,324 +1,178 @@
-//! What the store has is compared with what everybody was told: every act once, nothing lost, nothing doubled, nobody
-//! told wrong. Watches the commits of acts as the store does them; reads everything else once the run is over.
+//! What the store was made to do for acts and transfers, commit by commit, as the witness sees it; and what everybody
+//! was told, compared with it: every act once, nothing lost, nothing doubled, nobody told wrong.
 //!
-//! Part of the cluster. It knows documents and the ledger, not the rules.
+//! Fed by the arbiter, asked by the cluster. It knows documents and the ledger, not the rules.
 
-use super::bot::Habit;
 use super::cluster::Cluster;
-use super::events::Process;
-use chunk_sync::ids::{IslandId, PlayerId};
-use chunk_sync::limits::NEAR_RING;
-use chunk_sync::place::ChunkPos;
-use chunk_sync::records::{WORLD, decode};
-use chunk_sync::store::{
-    CommitOutcome, IndexCursor, MemoryStore, Name, PartitionCursor, PartitionKey, StoreAnswer, StoreOp, Token,
-};
+use super::deeds::Deed;
+use chunk_sync::ids::{Epoch, IslandId, PlayerId};
+use chunk_sync::records::decode;
+use chunk_sync::store::{Commit, PartitionKey, Token};
 use chunk_sync::wire::{ActNumber, ActOutcome};
 use std::collections::{BTreeMap, BTreeSet};
-use world_node::executor::{ActResult, Change, INDEX_DECIDED, INDEX_PENDING, LedgerRecord, number_of};
-use world_node::rules::documents::{Doc, StructureRecord, StructureState};
-use world_node::rules::items::{ItemKind, Items};
-use world_node::rules::site::TilePos;
-use world_node::rules::{ActId, DocName, Event, Holder, Partition, TransferId};
+use world_node::executor::ActResult;
+use world_node::rules::{DocName, Event, Partition};
+use world_node::witness::{Witness, Writing};
+
+/// What a commit was, for faults that wait for one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Noted {
+    /// An act's own.
+    Act,
+    /// A step of a transfer.
+    Step,
+}
 
 /// What the store did for acts.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Books {
+    seen: Witness,
+    /// Commits that were noted; one that is sent again with its token is answered as before, and isn't done once more.
+    tokens: BTreeSet<(PartitionKey, Token)>,
     /// Commits that carried an act, and the results that they left.
-    done: BTreeMap<(PlayerId, ActNumber), ((PartitionKey, Token), ActResult)>,
-    /// Acts that ended with a refusal after they were done.
-    refused: BTreeSet<(PlayerId, ActNumber)>,
-    /// An act that was done twice.
+    done: BTreeMap<(PlayerId, ActNumber), (PartitionKey, ActResult)>,
+    /// Where journeys led, each with the session that travelled, in the order of their commits.
+    journeys: BTreeMap<PlayerId, Vec<(Epoch, IslandId)>>,
+    /// How often something rare happened.
+    pub feats: BTreeMap<&'static str, u64>,
+    /// What broke a law.
     pub broken: Option<String>,
 }
 
+/// The game's partition with this key.
+pub(super) fn partition_of(key: &PartitionKey) -> Option<Partition> {
+    let text = key.to_string();
+    text.split_once('/')?.1.parse().ok()
+}
+
 impl Books {
-    /// The store did something.
-    pub(super) fn note(&mut self, op: &StoreOp, answer: &StoreAnswer) {
-        let (StoreOp::Commit(commit), StoreAnswer::Committed(CommitOutcome::Done { .. })) = (op, answer)
-        else {
-            return;
-        };
-        for change in commit.events.iter().filter_map(|event| Change::read(event)) {
-            for event in change.events {
-                if let Event::Ended { act, refused: Some(_) } = event {
-                    self.refused.insert((act.player, number_of(act)));
-                }
+    /// A commit was there before anything happened: no law asks where it came from.
+    pub(super) fn begin_with(&mut self, commit: &Commit) {
+        let Some(at) = partition_of(&commit.partition) else { return };
+        match Writing::read(at, commit) {
+            Ok(writing) => {
+                let docs = writing.docs.into_iter().filter_map(|(name, doc)| Some(((at, name), doc?)));
+                self.seen.docs.extend(docs);
             }
-        }
-        let Some(act) = &commit.act else { return };
-        let key = (PlayerId(act.actor), ActNumber(act.id));
-        let result = decode::<ActResult>(&act.result).unwrap_or_default();
-        let here = (commit.partition.clone(), commit.token);
-        if let Some((there, _)) = self.done.insert(key, (here.clone(), result)) {
-            // A commit that is sent again with its token is answered as before, and looks done once more.
-            if there != here {
-                self.broken.get_or_insert(format!("act {key:?} was done as {there:?} and as {here:?}"));
-            }
+            Err(why) => self.fail(why),
         }
     }
-}
 
-type Balance = BTreeMap<(Holder, ItemKind), i64>;
-type Docs = Vec<(Partition, DocName, Doc)>;
-
-fn all_docs(store: &MemoryStore) -> Result<Docs, String> {
-    let mut docs = Docs::new();
-    let mut after: Option<PartitionCursor> = None;
-    loop {
-        let page = store.partitions_page(after.as_ref(), 256);
-        for raw in page.partitions {
-            let Some((_, rest)) =
-                raw.key.to_string().split_once('/').map(|(w, r)| (w.to_owned(), r.to_owned()))
-            else {
-                continue;
-            };
-            let Ok(partition) = rest.parse::<Partition>() else { continue };
-            for (name, document) in &raw.docs {
-                let Ok(name) = name.as_str().parse::<DocName>() else { continue };
-                let doc = Doc::unpack(name, &document.value).map_err(|error| error.to_string())?;
-                docs.push((partition, name, doc));
-            }
-        }
-        after = page.next;
-        if after.is_none() {
-            return Ok(docs);
-        }
+    fn fail(&mut self, why: String) {
+        self.broken.get_or_insert(why);
     }
-}
 
-fn held(docs: &Docs) -> Balance {
-    let taken: BTreeSet<TransferId> = docs
-        .iter()
-        .filter_map(|(_, name, doc)| match (name, doc) {
-            (DocName::In(id), Doc::In(decision)) if decision.refused.is_none() => Some(*id),
-            _ => None,
-        })
-        .collect();
-    let mut held = Balance::new();
-    let mut count = |holder: Holder, items: &Items| {
-        for (kind, count) in items.iter() {
-            *held.entry((holder, kind)).or_default() += i64::from(count);
-        }
-    };
-    for (partition, name, doc) in docs {
-        match (partition, name, doc) {
-            (Partition::Player(player), _, Doc::Bag(bag)) => count(Holder::Player(*player), &bag.items),
-            (Partition::Chunk(island, chunk), _, Doc::Ground(ground)) => {
-                for lying in &ground.stacks {
-                    count(Holder::Ground(*island, *chunk), &Items::of(lying.item, lying.count));
-                }
-            }
-            (Partition::Trade(trade), _, Doc::Trade(record)) => count(Holder::Trade(*trade), &record.holds()),
-            (Partition::Chunk(island, chunk), _, Doc::Structure(record)) => {
-                count(Holder::Structure(*island, *chunk, record.site.id), &kept_in(record));
-            }
-            (_, DocName::Out(id), Doc::Out(transfer)) if !taken.contains(id) => {
-                count(Holder::Transfer(*id), &transfer.items());
-            }
-            _ => {}
-        }
-    }
-    held.retain(|_, count| *count != 0);
-    held
-}
-
-/// What is in a structure: all that was paid for it, less what is on its way back.
-fn kept_in(record: &StructureRecord) -> Items {
-    let mut kept = match record.state {
-        StructureState::Standing | StructureState::Leaving => record.site.paid.clone(),
-        StructureState::Raising { .. } | StructureState::Falling { .. } => Items::default(),
-    };
-    if record.state == StructureState::Leaving {
-        assert!(kept.take(&Items::from(record.site.kind.spec().refund)), "{record:?}");
-    }
-    kept
-}
-
-fn booked(store: &MemoryStore) -> Balance {
-    let mut booked = Balance::new();
-    let mut after = None;
-    loop {
-        let page = store.ledger_page(after, 1_000);
-        for entry in &page.entries {
-            let record: LedgerRecord = decode(&entry.bytes).unwrap_or_else(|| panic!("not a ledger record"));
-            for line in record.lines {
-                *booked.entry((line.from, line.kind)).or_default() -= i64::from(line.count);
-                *booked.entry((line.to, line.kind)).or_default() += i64::from(line.count);
-            }
-        }
-        after = page.next;
-        if after.is_none() {
-            booked.retain(|(holder, _), count| *holder != Holder::Nobody && *count != 0);
-            return booked;
-        }
-    }
-}
-
-/// Every covered tile has its structure, every standing structure its tiles, and no tile has two.
-fn land_wrong(docs: &Docs) -> Option<String> {
-    let there: BTreeSet<(Partition, DocName)> = docs.iter().map(|(p, n, _)| (*p, *n)).collect();
-    let mut covered: BTreeMap<(IslandId, TilePos), ActId> = BTreeMap::new();
-    for (partition, name, doc) in docs {
-        let (Partition::Chunk(island, chunk), DocName::Cell(cell), Doc::Cell(record)) =
-            (partition, name, doc)
-        else {
-            continue;
-        };
-        for tile in &record.tiles {
-            let at = tile_of(*chunk, *cell, tile.tile);
-            if let Some(other) = covered.insert((*island, at), tile.by) {
-                return Some(format!("{at:?} is covered by {other} and {}", tile.by));
-            }
-            if !there.contains(&(Partition::Chunk(*island, tile.anchor), DocName::Structure(tile.by))) {
-                return Some(format!("{at:?} is covered by {}, which isn't there", tile.by));
-            }
-        }
-    }
-    docs.iter().find_map(|(partition, _, doc)| {
-        let (Doc::Structure(record), Partition::Chunk(island, _)) = (doc, partition) else { return None };
-        if !matches!(record.state, StructureState::Standing | StructureState::Leaving) {
+    /// The store did a commit, or answered it as before.
+    pub(super) fn note(&mut self, commit: &Commit) -> Option<Noted> {
+        let at = partition_of(&commit.partition)?;
+        if !self.tokens.insert((commit.partition.clone(), commit.token)) {
             return None;
         }
-        let bare =
-            record.site.tiles().find(|tile| covered.get(&(*island, *tile)) != Some(&record.site.id))?;
-        Some(format!("{:?} stands but doesn't cover {bare:?}", record.site))
-    })
-}
-
-fn tile_of(chunk: ChunkPos, cell: u8, tile: u8) -> TilePos {
-    let (cell, tile) = (i32::from(cell), i32::from(tile));
-    TilePos {
-        x: i32::from(chunk.x) * 16 + cell % 4 * 4 + tile % 4,
-        y: i32::from(chunk.y) * 16 + cell / 4 * 4 + tile / 4,
-    }
-}
-
-/// Names that an index lists, with what is said of them.
-pub(super) fn listed(store: &MemoryStore, index: &str) -> Vec<(TransferId, Partition)> {
-    let (index, mut after, mut all) = (Name::from(index), None::<IndexCursor>, Vec::new());
-    loop {
-        let page = store.index_page(&index, after.as_ref(), 1_000);
-        all.extend(page.entries.iter().filter_map(|entry| {
-            let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
-            Some((text(&entry.key)?.parse().ok()?, text(&entry.value)?.parse().ok()?))
-        }));
-        after = page.next;
-        if after.is_none() {
-            return all;
+        let writing = match Writing::read(at, commit) {
+            Ok(writing) => writing,
+            Err(why) => {
+                self.fail(why);
+                return None;
+            }
+        };
+        self.note_feats(&writing);
+        if let Err(why) = self.seen.note(&writing) {
+            self.fail(format!("{why}; by {commit:?}"));
         }
+        let Some(act) = &commit.act else {
+            let moves = |name: &DocName| matches!(name, DocName::Out(_) | DocName::In(_));
+            return writing.docs.iter().any(|(name, _)| moves(name)).then_some(Noted::Step);
+        };
+        let key = (PlayerId(act.actor), ActNumber(act.id));
+        let result = decode::<ActResult>(&act.result).unwrap_or_default();
+        if let Some((there, _)) = self.done.insert(key, (commit.partition.clone(), result)) {
+            self.fail(format!("act {key:?} was done at {there:?} and at {:?}", commit.partition));
+        }
+        for event in &writing.events {
+            if let Event::Travelled { player, island } = event {
+                self.journeys.entry(*player).or_default().push((Epoch(act.session_epoch), *island));
+            }
+        }
+        Some(Noted::Act)
+    }
+
+    fn note_feats(&mut self, writing: &Writing) {
+        let mut feat = |what: &'static str| *self.feats.entry(what).or_default() += 1;
+        for event in &writing.events {
+            match event {
+                Event::Standing { site } => {
+                    if !site.others().is_empty() && !site.kind.spec().claims {
+                        feat("built over a border");
+                    }
+                    let estate = self.seen.get(writing.at, DocName::Estate);
+                    if let Some(world_node::rules::documents::Doc::Estate(estate)) = estate
+                        && estate.owner != site.builder()
+                    {
+                        feat("built by leave of an owner");
+                    }
+                }
+                Event::EstateSettled { version, .. } if *version > 1 => feat("rights spread to every copy"),
+                Event::Ended { refused: Some(_), .. } => feat("done and taken back"),
+                Event::Travelled { .. } => feat("journey begun"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Commits of the game that were done.
+    pub(super) fn tokens(&self) -> &BTreeSet<(PartitionKey, Token)> {
+        &self.tokens
+    }
+
+    /// Where the newest journey led that was made in a session before this one.
+    pub(super) fn journey_before(&self, player: PlayerId, epoch: Epoch) -> Option<IslandId> {
+        let made = self.journeys.get(&player)?.iter().rev();
+        made.into_iter().find(|(travelled, _)| *travelled < epoch).map(|(_, island)| *island)
+    }
+
+    /// What is not as it must be once everything has ended.
+    pub(super) fn unfinished(&self) -> Option<String> {
+        self.seen.unfinished()
+    }
+
+    /// Why an answer is wrong, if it is.
+    fn is_wrong(&self, key: (PlayerId, ActNumber), deed: &Deed) -> Option<String> {
+        let answer = deed.answer?;
+        let result = self.done.get(&key).map(|(_, result)| result);
+        let done = result.is_some_and(|result| self.seen.is_done(result));
+        let right = match answer.outcome {
+            ActOutcome::Done => done && result.is_some_and(|result| self.seen.is_settled(result)),
+            ActOutcome::Refused => !done,
+            // The page allows it of what was asked for in an earlier session, and of what ended on another node: that is
+            // something whose transfer anybody may finish.
+            ActOutcome::Over => answer.later || result.is_some_and(|result| result.transfer.is_some()),
+            ActOutcome::Waiting => false,
+        };
+        (!right).then(|| {
+            format!(
+                "{key:?} was told {answer:?} of {:?}, asked at {}; the store: {result:?}",
+                deed.action, deed.asked_ms
+            )
+        })
     }
 }
 
 impl Cluster {
-    /// What is still under way, or seen wrong; it may be so for a while.
-    pub(super) fn compare_documents(&mut self, found: &mut BTreeSet<String>) {
-        for (index, what) in [(INDEX_PENDING, "pending"), (INDEX_DECIDED, "remembered")] {
-            for (id, partition) in listed(self.store.twin(), index).into_iter().take(3) {
-                found.insert(format!("{id} is still {what} ({partition})"));
-            }
-        }
-        for at in 0..self.bots.len() {
-            self.compare_seen(at, found);
-        }
-        for (at, slot) in self.nodes.iter().enumerate() {
-            let Some(host) = &slot.host else { continue };
-            let (acts, carries, forgets) = host.core.executor().under_way();
-            if acts + carries + forgets > 0 {
-                let node = Process::Node(at);
-                found.insert(format!("{node} has acts {acts}, transfers {carries}, forgets {forgets}"));
-            }
-        }
-    }
-
-    /// What a bot sees of documents is what the store has.
-    fn compare_seen(&mut self, at: usize, found: &mut BTreeSet<String>) {
-        let bot = &self.bots[at];
-        let inside = bot.inside.and(bot.island()).filter(|_| bot.habit != Habit::NeverReads);
-        let (Some(island), Some(player)) = (inside, bot.player) else { return };
-        if self.is_stalled(at) {
-            return;
-        }
-        let whose = format!("{} (bot {at})", bot.name);
-        let centre = bot.eyes.centre;
-        let near = centre.around(NEAR_RING).filter(|chunk| chunk.index().is_some());
-        let chunks: Vec<ChunkPos> = near.collect();
-        let of_chunk = |name: &str| {
-            ["resource/", "structure/", "ground/", "estate"].iter().any(|prefix| name.starts_with(prefix))
-        };
-        for chunk in chunks {
-            let there = self.stored(PartitionKey::chunk(WORLD, island, chunk), of_chunk);
-            if self.bots[at].eyes.replica.chunk_docs(chunk) != Some(&there) {
-                let seen = self.bots[at].eyes.replica.chunk_docs(chunk).map(|docs| docs.len());
-                let partition = Partition::Chunk(island, chunk);
-                let known = self.nodes.iter().map(|slot| {
-                    let docs = slot.host.as_ref().and_then(|host| host.core.executor().docs(partition));
-                    docs.map(|docs| docs.keys().filter(|name| of_chunk(name.as_str())).count())
-                });
-                let known: Vec<Option<usize>> = known.collect();
-                found.insert(format!(
-                    "{whose} sees {seen:?} documents of {chunk:?}, {} are there, nodes know {known:?}",
-                    there.len()
-                ));
-            }
-        }
-        let own = self.stored(PartitionKey::player(player), |name| name == "bag");
-        if self.bots[at].eyes.replica.own_docs() != Some(&own) {
-            found.insert(format!("{whose} sees another bag than it has"));
-        }
-    }
-
-    fn stored(&mut self, key: PartitionKey, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Vec<u8>> {
-        match self.store.peek(&StoreOp::Load { partition: key }, self.now_ms) {
-            StoreAnswer::Loaded(view) => {
-                let docs = view.docs.iter().filter(|(name, _)| wanted(name.as_str()));
-                docs.map(|(name, doc)| (name.as_str().to_owned(), doc.value.to_vec())).collect()
-            }
-            _ => BTreeMap::new(),
-        }
-    }
-
-    /// At the end: what is wrong with the books, if anything is.
-    pub(super) fn audit(&mut self) -> Option<String> {
-        if let Some(broken) = self.store.books.broken.take() {
-            return Some(broken);
-        }
-        let docs = match all_docs(self.store.twin()) {
-            Ok(docs) => docs,
-            Err(damaged) => return Some(damaged),
-        };
-        let (held, booked) = (held(&docs), booked(self.store.twin()));
-        if held != booked {
-            let wrong: Vec<String> = held
-                .keys()
-                .chain(booked.keys())
-                .filter(|key| held.get(key) != booked.get(key))
-                .map(|key| format!("{key:?}: held {:?}, booked {:?}", held.get(key), booked.get(key)))
-                .collect();
-            return Some(format!("items were lost or doubled: {wrong:?}"));
-        }
-        land_wrong(&docs).or_else(|| self.told_wrong())
-    }
-
     /// Whether somebody was told something that isn't so.
-    fn told_wrong(&self) -> Option<String> {
+    pub(super) fn told_wrong(&self) -> Option<String> {
         let books = &self.store.books;
-        self.deeds.asked.iter().find_map(|(key, deed)| {
-            let (outcome, code) = deed.answer?;
-            let done = books.done.get(key).filter(|(_, result)| result.refused.is_none());
-            let taken_back = books.refused.contains(key);
-            let right = match outcome {
-                ActOutcome::Done => done.is_some() && !taken_back,
-                ActOutcome::Refused => done.is_none() || taken_back,
-                ActOutcome::Over | ActOutcome::Waiting => true,
-            };
-            (!right).then(|| {
-                format!(
-                    "{key:?} was told {outcome:?} ({code}) of {:?}, asked at {}; the store did it: {done:?}, and took \
-                     it back: {taken_back}",
-                    deed.action, deed.asked_ms
-                )
-            })
-        })
+        self.deeds.asked.iter().find_map(|(key, deed)| books.is_wrong(*key, deed))
+    }
+
+    /// At the door: who travelled comes in where the journey led.
+    pub(super) fn check_journey(&mut self, at: usize, player: PlayerId, epoch: Epoch, island: IslandId) {
+        let Some(wanted) = self.store.books.journey_before(player, epoch) else { return };
+        *self.totals.feats.entry("came in after a journey").or_default() += 1;
+        if wanted != island {
+            let name = &self.bots[at].name;
+            self.watch.fail(format!(
+                "{name} (bot {at}) travelled to island {wanted} and came in on island {island}, epoch {epoch:?}"
+            ));
+        }
     }
 }

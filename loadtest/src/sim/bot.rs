@@ -13,6 +13,9 @@ use chunk_sync::wire::FEATURE_DOCS;
 /// Longest step of a tenth of a second: a little less than what is allowed.
 const STEP_QUANTA: i32 = (WALK_MM_PER_S as i32 * QUANTA_PER_M / 1_000) / TICK_HZ as i32 - 4;
 
+/// How far from the middle of the landing bots meet that do things.
+const MEET_M: i32 = 10;
+
 /// What a bot does besides walking.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Habit {
@@ -53,13 +56,15 @@ pub(super) struct Bot {
     pub player: Option<PlayerId>,
     pub random: Stream,
     walks: bool,
+    /// It does things, best where others are.
+    acts: bool,
     roams_m: i32,
     goal: Option<Place>,
 }
 
 impl Bot {
     /// The `nth` bot of a cluster.
-    pub(super) fn new(seed: u64, nth: usize, began_ms: u64) -> Self {
+    pub(super) fn new(seed: u64, nth: usize, began_ms: u64, acts: bool) -> Self {
         let mut random = stream(seed, &format!("bot {nth}"));
         let habit = match random.random_range(0..100) {
             0..60 => Habit::Stays,
@@ -85,6 +90,7 @@ impl Bot {
             acts_ms: 0,
             player: None,
             walks: random.random_range(0..5) > 0,
+            acts,
             roams_m: random.random_range(1..4) * CHUNK_M as i32,
             random,
             goal: None,
@@ -147,7 +153,9 @@ impl Bot {
     }
 
     fn new_goal(&mut self) -> Place {
-        let (middle, reach) = (LANDING.middle(), self.roams_m * QUANTA_PER_M);
+        let meets = self.acts && self.random.random_bool(0.75);
+        let (middle, roams_m) = (LANDING.middle(), if meets { MEET_M } else { self.roams_m });
+        let reach = roams_m * QUANTA_PER_M;
         let mut near = |middle: i32| middle + self.random.random_range(-reach..=reach);
         Place { x: near(middle.x), y: near(middle.y) }
     }

@@ -6,11 +6,11 @@ use super::bot::Habit;
 use super::cluster::Cluster;
 use super::events::{Event, Process, Start};
 use super::host::Owned;
-use super::limits::{DISAGREE_MS_MAX, LOOK_EVERY_MS, NAMED_MAX, SETTLE_MS, WATCH_MS};
+use super::limits::{DISAGREE_MS_MAX, LOOK_EVERY_MS, NAMED_MAX, SETTLE_ACTS_MS, SETTLE_MS, WATCH_MS};
 use chunk_sync::blocks::StreamId;
 use chunk_sync::ids::{EntityId, Epoch, IslandId, Source};
 use chunk_sync::interest::Rate;
-use chunk_sync::limits::{CREATURES_PER_CHUNK, ISLAND_CHUNKS, NEAR_RING, QUANTA_PER_M};
+use chunk_sync::limits::{CREATURES_PER_CHUNK, ISLAND_CHUNKS, NEAR_RING, NODE_LEASE_MS, QUANTA_PER_M};
 use chunk_sync::place::{ChunkPos, Place};
 use chunk_sync::random::rendezvous;
 use chunk_sync::records::{ClaimsRecord, DOC_CLAIMS, WORLD, decode};
@@ -123,7 +123,10 @@ impl Cluster {
         if found.is_empty() {
             self.watch.agreed_ms.get_or_insert(now_ms);
         }
-        let settled = now_ms >= from_ms + SETTLE_MS;
+        // Until whoever is gone for good is known to be, by nodes that heard its silence for a whole lease, nobody sweeps.
+        let gone_ms = if self.nodes.iter().any(|slot| slot.gone) { NODE_LEASE_MS } else { 0 };
+        let settle_ms = if self.setup.acts { SETTLE_ACTS_MS + gone_ms } else { SETTLE_MS };
+        let settled = now_ms >= from_ms + settle_ms;
         let before = std::mem::take(&mut self.watch.open);
         for what in found {
             let since_ms = if settled { before.get(&what).copied().unwrap_or(now_ms) } else { now_ms };
@@ -135,7 +138,7 @@ impl Cluster {
             let (count, named) = (lasting.len(), lasting[..lasting.len().min(NAMED_MAX)].join("\n  "));
             return self.watch.fail(format!("{count} disagreements outlast the settling:\n  {named}"));
         }
-        if now_ms >= from_ms + SETTLE_MS + WATCH_MS {
+        if now_ms >= from_ms + settle_ms + WATCH_MS {
             if let Some(wrong) = self.audit() {
                 return self.watch.fail(wrong);
             }

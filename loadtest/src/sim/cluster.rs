@@ -3,11 +3,12 @@
 //!
 //! Driven by `sim::run_seed`. What processes, connections, faults and checks do is in the modules beside.
 
-use super::arbiter::Arbiter;
+use super::arbiter::{Arbiter, StoreWeather};
 use super::bot::Bot;
 use super::checks::Watch;
 use super::deeds::Deeds;
 use super::door::Door;
+use super::endow::endow;
 use super::events::{Event, Events, Process, Start};
 use super::faults::{self, Planned};
 use super::host::Host;
@@ -36,6 +37,8 @@ pub(super) struct Slot {
     /// How far its clock is ahead.
     pub skew_ms: u64,
     pub paused_until_ms: u64,
+    /// Since when it serves.
+    pub serves_ms: u64,
     /// It was told to stop.
     pub stops: bool,
     /// It stays away for good.
@@ -63,13 +66,17 @@ pub(super) struct Cluster {
     pub wires: Vec<Wire>,
     pub bots: Vec<Bot>,
     pub faults: Vec<Planned>,
+    /// Faults that go on now.
+    pub active: BTreeSet<usize>,
+    /// Faults that wait for the store to do something.
+    pub armed: Vec<usize>,
     pub watch: Watch,
     pub totals: Totals,
     pub random: Stream,
     pub terrains: BTreeMap<IslandId, Terrain>,
     pub deeds: Deeds,
-    /// What the last look at the indexes listed.
-    pub swept: BTreeSet<(TransferId, Option<Partition>)>,
+    /// What the last look at the indexes listed, and who looked.
+    pub swept: BTreeMap<Start, BTreeSet<(TransferId, Option<Partition>)>>,
 }
 
 impl Cluster {
@@ -100,16 +107,18 @@ impl Cluster {
             door: None,
             door_source: Source(0),
             door_nth: 0,
-            policy: draw_policy(&mut random, setup.bots),
+            policy: draw_policy(&mut random, setup, seed),
             wires: Vec::new(),
             bots: Vec::new(),
             faults: Vec::new(),
+            active: BTreeSet::new(),
+            armed: Vec::new(),
             watch: Watch::new(end_ms),
             totals: Totals::default(),
             random,
             terrains: BTreeMap::new(),
             deeds: Deeds::default(),
-            swept: BTreeSet::new(),
+            swept: BTreeMap::new(),
             setup,
         };
         cluster.populate();
@@ -127,6 +136,7 @@ impl Cluster {
                 nth: 0,
                 skew_ms: self.random.random_range(0..skew_ms_max),
                 paused_until_ms: 0,
+                serves_ms: 0,
                 stops: false,
                 gone: false,
             };
@@ -135,13 +145,18 @@ impl Cluster {
         }
         self.events.plan(began_ms, Event::Boot(Process::Allocator));
         for nth in 0..self.setup.bots {
-            self.bots.push(Bot::new(self.seed, nth, began_ms));
+            self.bots.push(Bot::new(self.seed, nth, began_ms, self.setup.acts));
             self.events.plan(began_ms + (nth as u64 * 37) % TICK_MS, Event::Bot(nth));
         }
         let names: Vec<String> = self.bots.iter().filter(|b| b.shares_name).map(|b| b.name.clone()).collect();
         self.bots.iter_mut().filter(|b| names.contains(&b.name)).for_each(|b| b.shares_name = true);
+        if self.setup.acts {
+            let names: Vec<String> = self.bots.iter().map(|bot| bot.name.clone()).collect();
+            endow(self.seed, &names, &mut self.store, began_ms);
+            self.store.may_be_late = true;
+        }
         if self.setup.faults {
-            self.faults = faults::draw(self.seed, self.setup.nodes, self.setup.bots, began_ms, self.end_ms);
+            self.faults = faults::draw(self.seed, self.setup, began_ms, self.end_ms);
         }
         for (nth, planned) in self.faults.iter().enumerate() {
             self.events.plan(planned.from_ms, Event::FaultBegins(nth));
@@ -157,7 +172,7 @@ impl Cluster {
             self.now_ms = at_ms;
             self.totals.events += 1;
             self.step(event);
-            if let Some(broken) = self.watch.broken.take() {
+            if let Some(broken) = self.store.books.broken.take().or_else(|| self.watch.broken.take()) {
                 return Err(broken);
             }
             if self.watch.done {
@@ -165,6 +180,10 @@ impl Cluster {
                 self.totals.delivered += self.mesh.delivered;
                 self.totals.lost += self.mesh.lost;
                 self.totals.store_failures += self.store.failed;
+                self.totals.late_commits += self.store.late;
+                for (what, count) in &self.store.books.feats {
+                    *self.totals.feats.entry(what).or_default() += count;
+                }
                 return Ok(());
             }
         }
@@ -204,7 +223,13 @@ impl Cluster {
             }
             Event::Ask(start, id, op) => {
                 self.trace.fold(now_ms, 2, id, op.partition().as_bytes());
-                self.store.asked(start, id, &op, now_ms, &mut self.events);
+                if let Some(noted) = self.store.asked(start, id, &op, now_ms, &mut self.events) {
+                    self.done_for(start.process, noted);
+                }
+            }
+            Event::Late(office, op) => {
+                self.trace.fold(now_ms, 5, u64::from(office), op.partition().as_bytes());
+                self.store.came_late(office, &op, now_ms);
             }
             Event::Answer(start, id, answer) => self.answered(start, id, answer),
             Event::Opened(wire) => self.opened(wire),
@@ -221,6 +246,8 @@ impl Cluster {
             Event::Bot(at) => self.step_bot(at),
             Event::FaultBegins(nth) => self.begin_fault(nth),
             Event::FaultEnds(nth) => self.end_fault(nth),
+            Event::Strike(nth) => self.strike(nth),
+            Event::Believers(office) => self.look_for_believers(office),
             Event::Look => self.look(),
             Event::Sweep => self.sweep(),
         }
@@ -249,6 +276,14 @@ impl Cluster {
         }
     }
 
+    /// Whether a node began to serve on a registration that the store's replica had not heard of when it took over.
+    pub(super) fn is_unlisted(&self, process: Process) -> bool {
+        let Process::Node(at) = process else { return false };
+        let serves_ms = self.nodes[at].serves_ms;
+        let behind = |f: &&Planned| matches!(f.fault, faults::Fault::Store(StoreWeather::Behind));
+        self.faults.iter().filter(behind).any(|f| (f.from_ms..=f.until_ms).contains(&serves_ms))
+    }
+
     /// A process that something bad happens to can't tell its lease from a lost one: how long, of the last while.
     pub(super) fn hindered_ms(&self, process: Process, last_ms: u64) -> u64 {
         let (from_ms, until_ms) = (self.now_ms.saturating_sub(last_ms), self.now_ms);
@@ -262,20 +297,18 @@ impl Cluster {
     }
 }
 
-/// Islands small enough that their caps matter.
-fn draw_policy(random: &mut Stream, bots: usize) -> Policy {
-    let bots = bots as u32;
+/// Islands small enough that their caps matter; where bots act, in half of the runs two that have room for everybody.
+fn draw_policy(random: &mut Stream, setup: Setup, seed: u64) -> Policy {
+    let bots = setup.bots as u32;
     let (design, cap) = match random.random_range(0..3) {
         0 => (bots + 4, bots + 8),
         1 => ((bots * 2 / 3).max(2), (bots * 2 / 3 + 1).max(3)),
         _ => ((bots / 2).max(2), bots.max(3)),
     };
-    Policy {
-        design,
-        cap,
-        minimum: 1,
-        islands: random.random_range(1..=2),
-        islands_max: 4,
-        ..Policy::default()
+    let islands = random.random_range(1..=2);
+    let policy = Policy { design, cap, minimum: 1, islands, islands_max: 4, ..Policy::default() };
+    if setup.acts && seed.is_multiple_of(2) {
+        return Policy { design: bots * 2, cap: bots * 2 + 4, islands: 2, ..policy };
     }
+    policy
 }

@@ -54,6 +54,8 @@ pub(super) enum Event {
     Mesh(Route, TopicBytes, Bytes),
     /// A question reaches the store.
     Ask(Start, u64, StoreOp),
+    /// A question reaches the store, or its server of then, long after its time.
+    Late(u32, StoreOp),
     /// An answer reaches who asked.
     Answer(Start, u64, StoreAnswer),
     /// A client's connection is there, or refused.
@@ -72,6 +74,10 @@ pub(super) enum Event {
     FaultBegins(usize),
     /// A fault ends.
     FaultEnds(usize),
+    /// What a fault waited for has happened: it does its worst now.
+    Strike(usize),
+    /// It is looked whether anybody still believes what was lost with a master.
+    Believers(u32),
     /// Everybody is compared with everybody.
     Look,
     /// The oldest node looks for transfers that nobody finishes.

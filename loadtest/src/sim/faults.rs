@@ -1,10 +1,13 @@
 //! What goes wrong in a run, drawn from its seed before the run begins. The cluster carries it out.
 
+use super::Setup;
 use super::arbiter::StoreWeather;
+use super::books::Noted;
 use super::events::Process;
-use super::limits::{FOR_GOOD_MS, PAUSE_MS_MAX, STORE_AWAY_MS_MAX};
+use super::limits::{ACTS_BY_MS, FOR_GOOD_MS, PAUSE_MS_MAX, STORE_AWAY_MS_MAX, STORE_BEHIND_MS_MAX};
 use super::mesh::{Cut, CutMode, Weather};
 use chunk_sync::random::{RngExt, Stream, stream};
+use chunk_sync::store::LEASE_GUARD_MS;
 use std::collections::BTreeSet;
 
 /// Something that goes wrong.
@@ -32,6 +35,9 @@ pub(super) enum Fault {
     WireStall(usize),
     /// The allocator dies, and starts again when the fault ends.
     AllocatorCrash,
+    /// A node dies so many milliseconds after the store has next done something for it, and starts again when the
+    /// fault ends.
+    CrashAfter(usize, Noted, u64),
 }
 
 impl Fault {
@@ -44,12 +50,23 @@ impl Fault {
             Fault::CrashForGood(_) => "crash for good",
             Fault::Stop(_) => "stop",
             Fault::Pause(_) => "pause",
-            Fault::Store(_) => "store",
+            Fault::Store(StoreWeather::Behind) => "store fails over",
+            Fault::Store(StoreWeather::Full) => "store full",
+            Fault::Store(StoreWeather::LosesAnswers) => "store loses answers",
+            Fault::Store(StoreWeather::Slow) => "store slow",
+            Fault::Store(StoreWeather::Away | StoreWeather::Fair) => "store away",
             Fault::StoreCut(_) => "store cut off",
             Fault::WireCut(_) => "client cut",
             Fault::WireStall(_) => "client stalled",
             Fault::AllocatorCrash => "allocator crash",
+            Fault::CrashAfter(_, Noted::Act, _) => "crash armed for an act",
+            Fault::CrashAfter(_, Noted::Step, _) => "crash armed for a step",
         }
+    }
+
+    /// Whether it keeps this node from running.
+    pub(super) fn holds_down(&self, node: usize) -> bool {
+        matches!(self, Fault::Crash(down) | Fault::Stop(down) if *down == node)
     }
 
     /// Whether messages between members, or their sending, suffer.
@@ -73,13 +90,57 @@ impl Planned {
     }
 }
 
-/// Draws the faults of a run that has `nodes` nodes and `bots` bots, between the two times.
-pub(super) fn draw(seed: u64, nodes: usize, bots: usize, from_ms: u64, end_ms: u64) -> Vec<Planned> {
+/// Draws the faults of a run between the two times.
+pub(super) fn draw(seed: u64, setup: Setup, from_ms: u64, end_ms: u64) -> Vec<Planned> {
+    let mut all = draw_common(seed, setup, from_ms, end_ms);
+    if setup.acts {
+        draw_for_acts(seed, setup.nodes, from_ms, end_ms, &mut all);
+    }
+    all
+}
+
+/// Faults that only acts and transfers care for. They come on top, so that runs without acts are what they ever were.
+fn draw_for_acts(seed: u64, nodes: usize, from_ms: u64, end_ms: u64, all: &mut Vec<Planned>) {
+    let mut random = stream(seed, "faults of acts");
+    let (first_ms, last_ms) = (from_ms + ACTS_BY_MS, end_ms - 1_000);
+    let leases = if is_gone(all, None) { 2 } else { 1 };
+    let mut plan = |from_ms: u64, length_ms: u64, fault: Fault| {
+        let (until_ms, gone) = ((from_ms + length_ms).min(end_ms), |node| is_gone(all, Some(node)));
+        if from_ms < last_ms && !matches!(fault, Fault::CrashAfter(node, ..) if gone(node)) {
+            all.push(Planned { from_ms, until_ms, fault });
+        }
+    };
+    for _ in 0..random.random_range(1..=4) {
+        let after = if random.random_bool(0.4) { Noted::Act } else { Noted::Step };
+        // Half of them between what the store did and the node's hearing of it, or shortly after.
+        let ms = if random.random() { random.random_range(0..8) } else { random.random_range(0..300) };
+        let fault = Fault::CrashAfter(random.random_range(0..nodes), after, ms);
+        plan(random.random_range(first_ms..last_ms), random.random_range(1_500..6_000), fault);
+    }
+    for (chance, weather) in [(0.25, StoreWeather::Full), (0.25, StoreWeather::LosesAnswers)] {
+        let (from_ms, length_ms) =
+            (random.random_range(first_ms..last_ms), random.random_range(1_000..5_000));
+        if random.random_bool(chance) {
+            plan(from_ms, length_ms, Fault::Store(weather));
+        }
+    }
+    // A young store takes no lease from anybody; whoever is gone must be inherited before the end all the same, and for
+    // good takes twice as long.
+    let latest_ms = end_ms.saturating_sub(leases * LEASE_GUARD_MS + STORE_BEHIND_MS_MAX);
+    if latest_ms > first_ms && random.random_bool(0.5) {
+        let (from_ms, length_ms) =
+            (random.random_range(first_ms..latest_ms), random.random_range(200..STORE_BEHIND_MS_MAX));
+        plan(from_ms, length_ms, Fault::Store(StoreWeather::Behind));
+    }
+}
+
+fn draw_common(seed: u64, setup: Setup, from_ms: u64, end_ms: u64) -> Vec<Planned> {
+    let Setup { nodes, bots, acts, .. } = setup;
     let mut random = stream(seed, "faults");
     let mut all: Vec<Planned> = Vec::new();
     let mut at_ms = from_ms + random.random_range(5_000..9_000);
     while at_ms + 1_000 < end_ms {
-        let (fault, length_ms) = draw_one(&mut random, all.len(), nodes, bots);
+        let (fault, length_ms) = draw_one(&mut random, all.len(), nodes, bots, acts);
         let until_ms = (at_ms + length_ms).min(end_ms);
         // A client gives up a silent server after half a minute; two reasons for silence at once would be none.
         let silences = |f: &Fault| matches!(f, Fault::Pause(_) | Fault::WireStall(_));
@@ -114,7 +175,7 @@ fn is_gone(all: &[Planned], node: Option<usize>) -> bool {
     all.iter().any(|f| matches!(f.fault, Fault::CrashForGood(gone) if node.is_none_or(|node| node == gone)))
 }
 
-fn draw_one(random: &mut Stream, number: usize, nodes: usize, bots: usize) -> (Fault, u64) {
+fn draw_one(random: &mut Stream, number: usize, nodes: usize, bots: usize, acts: bool) -> (Fault, u64) {
     let node = random.random_range(0..nodes);
     let bot = random.random_range(0..bots);
     match random.random_range(0..100) {
@@ -128,7 +189,9 @@ fn draw_one(random: &mut Stream, number: usize, nodes: usize, bots: usize) -> (F
         68..74 => (Fault::Store(StoreWeather::Away), random.random_range(500..STORE_AWAY_MS_MAX)),
         74..79 => (Fault::Store(StoreWeather::LosesAnswers), random.random_range(1_000..8_000)),
         79..82 => (Fault::Store(StoreWeather::Slow), random.random_range(1_000..8_000)),
-        82..83 => (Fault::Store(StoreWeather::Full), random.random_range(1_000..8_000)),
+        // Where nobody acts, a full store is hardly noticed.
+        82..83 if acts => (Fault::Store(StoreWeather::Full), random.random_range(1_000..8_000)),
+        82..83 => (Fault::Store(StoreWeather::Slow), random.random_range(1_000..8_000)),
         83..88 => {
             let who = random.random_range(0..=nodes);
             let process = if who == nodes { Process::Allocator } else { Process::Node(who) };

@@ -6,6 +6,9 @@ use chunk_sync::limits::{
     NODE_RENEW_MS, SERVER_FRAME_BYTES_MAX, TICK_MS,
 };
 
+use world_node::executor::limits::{COMPARE_EVERY_MS, FORGET_AFTER_MS};
+use world_node::limits::SWEEP_EVERY_MS;
+
 /// Most nodes of one simulated cluster.
 pub const NODES_MAX: usize = 16;
 /// Most bots of one simulated cluster.
@@ -17,6 +20,8 @@ pub const SECONDS_MIN: u64 = 10;
 
 /// How long after the last fault everybody must agree again.
 pub const SETTLE_MS: u64 = 10_000;
+/// The same where players act: a transfer whose node died is found by two sweeps, carried on, and forgotten.
+pub const SETTLE_ACTS_MS: u64 = 14_000;
 /// How long everybody is watched after that.
 pub const WATCH_MS: u64 = 4_000;
 /// How long one disagreement may last while everybody is watched (a creature without owner waits up to 2 s).
@@ -53,6 +58,12 @@ pub const REDIAL_MS: u64 = 250;
 pub const STORE_CALL_MS: u64 = 2_000;
 /// Longest that the store is away.
 pub const STORE_AWAY_MS_MAX: u64 = 10_000;
+/// Longest that the store's replica hears nothing before it takes over.
+pub const STORE_BEHIND_MS_MAX: u64 = 5_000;
+/// How soon after a change of master no node may believe any more what was lost with the old one.
+pub const BELIEVED_MS_MAX: u64 = 1_500;
+/// How long after its beginning a run has players who act.
+pub const ACTS_BY_MS: u64 = 6_000;
 /// Questions of one process that the store has yet to answer.
 pub const STORE_IN_FLIGHT_MAX: usize = 4_096;
 /// How far the clocks of two nodes are apart in most runs.
@@ -75,10 +86,13 @@ pub const STORY_LINES_SHOWN: usize = 150;
 pub const NAMED_MAX: usize = 8;
 
 const _: () = {
-    assert!(WALK_ON_MS + 2_000 < SETTLE_MS);
+    assert!(WALK_ON_MS + 2_000 < SETTLE_MS && SETTLE_MS < SETTLE_ACTS_MS);
+    assert!(SETTLE_ACTS_MS > 2 * SWEEP_EVERY_MS + FORGET_AFTER_MS + 1_000);
     assert!(LOOK_EVERY_MS * 4 < DISAGREE_MS_MAX && DISAGREE_MS_MAX < WATCH_MS);
     assert!(BACKLOG_BYTES_MAX > 2 * SERVER_FRAME_BYTES_MAX);
     assert!(STORE_AWAY_MS_MAX < PAUSE_SURE_MS);
+    assert!(STORE_BEHIND_MS_MAX < STORE_AWAY_MS_MAX && ACTS_BY_MS + 1_000 < SECONDS_MIN * 1_000);
+    assert!(BELIEVED_MS_MAX < COMPARE_EVERY_MS, "a comparison would find it all the same");
     assert!(
         WIDE_SKEW_MS_MAX + 500 < FRAME_AGE_TICKS_MAX * TICK_MS,
         "frames of the slowest clock are not too old"

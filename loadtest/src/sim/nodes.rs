@@ -3,7 +3,7 @@
 //! Part of the cluster; does what a supervisor and the shells do for real.
 
 use super::arbiter::StoreWeather;
-use super::books::listed;
+use super::audit::listed;
 use super::cluster::Cluster;
 use super::door::Door;
 use super::events::{Event, Process, Start};
@@ -84,12 +84,14 @@ impl Cluster {
     /// Does what the shell of the oldest node does: what the indexes list twice in a row goes to its core.
     pub(super) fn sweep(&mut self) {
         self.events.plan(self.now_ms + SWEEP_EVERY_MS, Event::Sweep);
-        let oldest = (0..self.nodes.len()).filter(|at| {
+        let looks = |at: &usize| {
             let host = self.nodes[*at].host.as_ref();
-            host.is_some_and(|host| host.core.is_oldest())
-                && !self.store.cut_off.contains(&Process::Node(*at))
-        });
-        let oldest: Vec<usize> = oldest.collect();
+            let asleep = self.nodes[*at].paused_until_ms > self.now_ms;
+            let cut_off = self.store.cut_off.contains(&Process::Node(*at));
+            !asleep && !cut_off && host.is_some_and(|host| host.core.is_oldest())
+        };
+        let oldest: Vec<usize> = (0..self.nodes.len()).filter(looks).collect();
+        let before = std::mem::take(&mut self.swept);
         if oldest.is_empty() || self.store.weather == StoreWeather::Away {
             return;
         }
@@ -97,10 +99,13 @@ impl Cluster {
         let pending = listed(store, INDEX_PENDING).into_iter().map(|(id, _)| (id, None));
         let decided = listed(store, INDEX_DECIDED).into_iter().map(|(id, at)| (id, Some(at)));
         let listed: BTreeSet<_> = pending.chain(decided).collect();
-        let found: Vec<_> = listed.intersection(&self.swept).copied().collect();
-        self.swept = listed;
-        self.totals.swept += found.len() as u64;
         for at in oldest {
+            let start = Start { process: Process::Node(at), nth: self.nodes[at].nth };
+            let seen = before.get(&start);
+            let found: Vec<_> =
+                seen.map_or_else(Vec::new, |seen| listed.intersection(seen).copied().collect());
+            self.swept.insert(start, listed.clone());
+            self.totals.swept += found.len() as u64;
             if let Some(host) = &mut self.nodes[at].host {
                 host.core.handle_unfinished(&found);
             }
@@ -131,6 +136,9 @@ impl Cluster {
         let (standing, source, waits) = (host.core.standing(), slot.source, host.core.shows_ghosts());
         self.totals.ticks += 1;
         if standing != before {
+            if standing == Standing::Serving {
+                slot.serves_ms = self.now_ms;
+            }
             self.tell(&format!("{} ({source}) was {before:?}, is {standing:?}", Process::Node(at)));
         }
         if let Some(broken) = stepped.broken {
@@ -203,6 +211,12 @@ impl Cluster {
         slot.nth += 1;
         let counters = host.core.counters();
         self.totals.take_node(counters, host.dropped);
+        let (acts, carries, _) = host.core.executor().under_way();
+        let died =
+            [("node ended with acts under way", acts), ("node ended with transfers under way", carries)];
+        for (what, _) in died.into_iter().filter(|(_, many)| *many > 0) {
+            *self.totals.feats.entry(what).or_default() += 1;
+        }
         self.tell(&format!("{} ({source}) {how}", Process::Node(at)));
         self.mesh.leave(source, self.now_ms, &mut self.events);
         host.wires().into_iter().for_each(|wire| self.send_end_to_client(wire));

@@ -10,7 +10,7 @@ use super::limits::{LINGER_MS, PAUSE_SURE_MS, STORE_CALL_MS, WALK_ON_MS};
 use bytes::Bytes;
 use chunk_sync::client::limits::SERVER_SILENT_MS_MAX;
 use chunk_sync::client::{Client, ClientEvent, ClientOutput};
-use chunk_sync::ids::PlayerId;
+use chunk_sync::ids::{Epoch, IslandId, PlayerId};
 use chunk_sync::limits::TICK_MS;
 use chunk_sync::terrain::Terrain;
 use chunk_sync::wire::RejectCode;
@@ -83,6 +83,10 @@ impl Cluster {
                 self.bots[at].entered(self.now_ms);
                 let (node, epoch, island) = (welcome.node, welcome.epoch, welcome.island);
                 self.tell(&format!("{name} is in: node {node}, island {island}, epoch {epoch}"));
+                // A full home may send its player elsewhere: only islands with room for all keep the promise for sure.
+                if self.policy.design as usize > self.setup.bots {
+                    self.check_journey(at, PlayerId(welcome.player), Epoch(epoch), IslandId(island));
+                }
             }
             ClientEvent::Rejected { code, reason, .. } => {
                 self.tell(&format!("{name} hears {reason}"));
@@ -153,7 +157,8 @@ impl Cluster {
             // It may have ended before its farewell got through.
             Some(RejectCode::Closing) => stops || !self.runs(inside.host),
             // Fenced: its lease ran out, so something must have kept it from the store for that long.
-            Some(RejectCode::NodeLost) => paused_ms >= PAUSE_SURE_MS,
+            // Or its name was lost with the store's master, on which it had begun to serve.
+            Some(RejectCode::NodeLost) => paused_ms >= PAUSE_SURE_MS || self.is_unlisted(process),
             _ => false,
         };
         if !in_order {

@@ -3,7 +3,7 @@
 //! Called by `cli`. A run itself is `sim::run_seed`'s.
 
 use super::limits::{BOTS_MAX, NODES_MAX, SECONDS_MAX, SECONDS_MIN, STORY_LINES_SHOWN};
-use super::{Outcome, Setup, Totals, run_seed};
+use super::{Outcome, Setup, Tally, Totals, run_seed};
 use crate::cli::Ending;
 use crate::interrupt;
 use clap::Args;
@@ -241,14 +241,30 @@ fn summary(totals: &Totals, ran: u64, seconds: f64) -> String {
         ("acts", totals.acts),
         ("done", totals.acts_done),
         ("refused", totals.acts_refused.values().sum()),
-        ("over", totals.acts_over),
+        ("over in a later session", totals.acts_over_later),
+        ("over elsewhere", totals.acts_over_elsewhere),
         ("told to wait", totals.acts_waited),
         ("conflicts", totals.conflicts),
         ("commits missed at first", totals.commit_gaps),
         ("transfers swept", totals.swept),
+        ("commits that came late", totals.late_commits),
     ];
     for (nth, (what, count)) in rows.iter().enumerate() {
         let _ = write!(out, "{}{what} {count}", if nth % 6 == 0 { "\n  " } else { ", " });
     }
+    let _ = write!(out, "\n  actions, done of asked for (refused, over):");
+    for (action, Tally { asked, done, refused, over }) in &totals.actions {
+        let _ = write!(out, "\n    {action:12} {done:>8} of {asked:>8} ({refused}, {over})");
+    }
+    let listed = |out: &mut String, what: &str, counts: &mut dyn Iterator<Item = (&str, &u64)>| {
+        let counts: Vec<String> = counts.map(|(what, count)| format!("{what} {count}")).collect();
+        let _ = write!(out, "\n  {what}: {}", counts.join(", "));
+    };
+    listed(
+        &mut out,
+        "refusals",
+        &mut totals.acts_refused.iter().map(|(reason, count)| (reason.as_str(), count)),
+    );
+    listed(&mut out, "feats", &mut totals.feats.iter().map(|(what, count)| (*what, count)));
     out
 }

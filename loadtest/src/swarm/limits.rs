@@ -45,6 +45,9 @@ pub const UNREAD_BYTES: usize = 16 * 1024;
 /// Longest latency that is told apart.
 pub const LATENCY_US_MAX: u64 = 60_000_000;
 
+/// Longest time to an act's answer that is told apart: an act outlasts lost sessions.
+pub const ACT_ANSWER_US_MAX: u64 = 600_000_000;
+
 /// A swarm whose 99th percentile of lateness passes this was too slow itself: its run is invalid.
 pub const LATE_P99_MS_MAX: f64 = 20.0;
 /// Texts of protocol errors that are kept.
@@ -99,6 +102,8 @@ pub const BOOKED_THINGS_MAX: usize = 200_000;
 pub const UNKNOWN_ACTS_MAX: usize = 64;
 /// Acts of unknown outcome up to which every choice of those that were done is tried.
 pub const UNKNOWN_ACTS_TRIED_MAX: usize = 12;
+/// Acts of unknown outcome that bots share up to which every choice is tried over all their bags.
+pub const UNKNOWN_ACTS_SHARED_MAX: usize = 16;
 /// Findings that are told in words.
 pub const FINDING_TEXTS_MAX: usize = 10;
 /// How long a swarm that stopped asking waits for answers.

@@ -77,6 +77,7 @@ pub(super) struct Here<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Inside {
     player: PlayerId,
+    node: u32,
     island: u32,
     seed: u64,
     /// The tick of its entry.
@@ -161,8 +162,13 @@ impl Settlers {
             self.grounds.entry((seed, island)).or_insert_with(|| Ground::new(seed, IslandId(island)));
         let settlers = self.settlers.len();
         let settler = &mut self.settlers[bot];
-        settler.inside =
-            Some(Inside { player: PlayerId(welcome.player), island, seed, tick: Tick(welcome.tick) });
+        settler.inside = Some(Inside {
+            player: PlayerId(welcome.player),
+            node: welcome.node,
+            island,
+            seed,
+            tick: Tick(welcome.tick),
+        });
         (settler.place, settler.wish) = (Place { x: welcome.x, y: welcome.y }, None);
         if settler.camp.is_none() {
             settler.camp = Some(camp(self.seed, bot, settlers, ground));
@@ -189,10 +195,31 @@ impl Settlers {
         }
         let Some(entry) = self.books.answer(bot, acted.id, Fate::from(acted.outcome)) else { return };
         self.figures.answered(acted, now_ms.saturating_sub(entry.asked_ms));
+        if acted.outcome == ActOutcome::Done
+            && let Some(feat) = self.feat(&entry)
+        {
+            self.figures.did(feat);
+        }
         if let Some((at, units)) = entry.taken {
             let refused = acted.outcome == ActOutcome::Refused;
             let grounds = self.grounds.iter_mut().filter(|((_, island), _)| *island == entry.id.island.0);
             grounds.for_each(|(_, ground)| ground.answered(at, units, refused, now_ms));
+        }
+    }
+
+    /// What is harder than the rest, of what was done.
+    fn feat(&self, entry: &Entry) -> Option<&'static str> {
+        let node = |bot: usize| self.settlers[bot].inside.map(|inside| inside.node);
+        let bots: Vec<usize> = entry.moves.iter().map(|(bot, _)| *bot).collect();
+        let apart = bots.iter().any(|bot| node(*bot).is_some() && node(*bot) != node(bots[0]));
+        match &entry.work {
+            Work::None if apart => Some("gifts between nodes"),
+            Work::Close(_) if apart => Some("trades between nodes"),
+            Work::Raise(built) => {
+                let mut tiles = plan::tiles(built.kind, built.corner, built.turned);
+                tiles.any(|tile| tile.chunk() != built.corner.chunk()).then_some("buildings over a border")
+            }
+            _ => None,
         }
     }
 

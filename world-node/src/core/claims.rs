@@ -1,5 +1,8 @@
 //! Claims: which chunks this node serves. The list of claimants and its epoch are the store's; this is a reconciler
 //! that reads what is needed, compares, and commits the difference.
+//!
+//! What is read may be ahead of what is safe: a list that nobody has said is done can be lost with its master, and its
+//! epoch be given out once more. It is believed once a commit that rests on it is done.
 
 use super::NodeCore;
 use super::creatures::Creature;
@@ -35,8 +38,10 @@ pub(super) struct Claim {
     /// Claimants that the registry doesn't call alive, and when they were first seen so.
     suspects: Vec<Source>,
     suspects_ms: u64,
-    /// The list under way to the store.
-    proposed: Vec<Source>,
+    /// The newest epoch of which somebody said that it is done.
+    noticed: u64,
+    /// The list under way to the store, and its epoch.
+    proposed: (u64, Vec<Source>),
     /// What the others are told of it.
     event: Bytes,
 }
@@ -119,12 +124,15 @@ impl NodeCore {
         }
         let record: ClaimsRecord = view.doc(DOC_CLAIMS).and_then(|doc| decode(doc)).unwrap_or_default();
         let epoch = view.epoch(EPOCH_CLAIMS);
-        self.learn_claims(at, index, epoch, record.claimants.clone());
+        let known = chunk.claim.epoch.max(chunk.claim.noticed);
+        if epoch <= known {
+            self.learn_claims(at, index, epoch, record.claimants.clone());
+        }
         let claim = &mut self.islands[at].chunks[index].claim;
         claim.next_check_ms = now_ms + CHECK_EVERY_MS;
         let unknown: Vec<Source> =
             record.claimants.iter().copied().filter(|s| *s != me && !self.register.is_alive(*s)).collect();
-        let mut wanted = record.claimants;
+        let mut wanted = record.claimants.clone();
         if unknown.is_empty() {
             claim.suspects.clear();
         } else if claim.suspects == unknown && self.register.asked_ms > claim.suspects_ms {
@@ -142,25 +150,27 @@ impl NodeCore {
             Ok(at) if !needed => drop(wanted.remove(at)),
             _ => (),
         }
-        if wanted == claim.claimants {
+        let changes = wanted != record.claimants;
+        if !changes && epoch <= known {
             claim.busy = false;
-            claim.held = wanted.contains(&me);
             self.peers.wants_changed = true;
             return;
         }
-        claim.proposed = wanted.clone();
+        claim.proposed = (epoch + u64::from(changes), wanted.clone());
         let record = encode(&ClaimsRecord { claimants: wanted });
         // Whoever follows the chunk's documents must not lose the thread for a list of claimants.
-        let docs = vec![(DOC_CLAIMS.to_owned(), Some(ByteBuf::from(record.clone())))];
-        let event = Change { docs, events: Vec::new() }.pack();
+        let written = changes.then(|| (DOC_CLAIMS.to_owned(), Some(ByteBuf::from(record.clone()))));
+        let event = Change { docs: written.into_iter().collect(), events: Vec::new() }.pack();
         claim.event = event.clone();
         let partition = PartitionKey::chunk(WORLD, self.islands[at].id, self.islands[at].chunks[index].pos);
         self.store.commit(Ask::CommitClaims(at, index), partition, |commit| {
-            let commit = commit
-                .absent(DOC_SUSPENDED)
-                .put(DOC_CLAIMS, record)
-                .event(event)
-                .epoch(EpochStep::Raise { name: EPOCH_CLAIMS.into(), to: epoch + 1 });
+            let name = EPOCH_CLAIMS.into();
+            let commit = commit.absent(DOC_SUSPENDED).event(event);
+            let commit = match changes {
+                true => commit.put(DOC_CLAIMS, record).epoch(EpochStep::Raise { name, to: epoch + 1 }),
+                // It changes nothing: once it is done, so is what was read.
+                false => commit.epoch(EpochStep::Require { name, value: epoch }),
+            };
             match view.cas(DOC_CLAIMS) {
                 Some(cas) => commit.expect(DOC_CLAIMS, cas),
                 None => commit.absent(DOC_CLAIMS),
@@ -174,10 +184,9 @@ impl NodeCore {
         let claim = &mut self.islands[at].chunks[index].claim;
         claim.busy = false;
         self.peers.wants_changed = true;
-        let proposed = std::mem::take(&mut claim.proposed);
+        let (epoch, proposed) = std::mem::take(&mut claim.proposed);
         let event = std::mem::take(&mut claim.event);
         if let StoreAnswer::Committed(CommitOutcome::Done { token, previous, .. }) = answer {
-            let epoch = claim.epoch + 1;
             self.learn_claims(at, index, epoch, proposed);
             let notice =
                 ClaimNotice { i: self.islands[at].id, c: self.islands[at].chunks[index].pos, e: epoch };
@@ -205,6 +214,7 @@ impl NodeCore {
     pub(super) fn claims_noticed(&mut self, notice: &ClaimNotice) {
         let (Some(at), Some(index)) = (self.island_at(notice.i), notice.c.index()) else { return };
         let claim = &mut self.islands[at].chunks[index].claim;
+        claim.noticed = claim.noticed.max(notice.e);
         if claim.held && notice.e > claim.epoch {
             claim.check_now();
         }

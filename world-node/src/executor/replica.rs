@@ -205,6 +205,8 @@ impl Replica {
     pub(super) fn spoil(&mut self) {
         self.loaded = false;
         self.asked = None;
+        // A commit that was lost with its master may be sent again under its token, and is news then.
+        self.token = Token::default();
         self.recent.clear();
         self.forget_ahead();
     }
@@ -283,6 +285,17 @@ mod tests {
         assert_eq!(replica.load(4, view(11, &[("a", 11)]), &mut changed), Some(()));
         assert_eq!(replica.load(3, view(9, &[("a", 9)]), &mut changed), None);
         assert_eq!(replica.token(), Token(11));
+    }
+
+    #[test]
+    fn a_commit_that_was_lost_with_its_master_is_news_when_it_is_done_again() {
+        let (mut replica, mut changed) = (loaded(5, &[("a", 5)]), BTreeSet::new());
+        assert_eq!(replica.take(step(5, 7, "b"), &mut changed), Taken::Applied);
+        replica.spoil();
+        replica.load(2, view(5, &[("a", 5)]), &mut changed).expect("nothing newer is here");
+        assert!(replica.doc("b").is_none());
+        assert_eq!(replica.take(step(5, 7, "b"), &mut changed), Taken::Applied);
+        assert!(replica.doc("b").is_some());
     }
 
     #[test]

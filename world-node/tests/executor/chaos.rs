@@ -1,9 +1,8 @@
 //! Everything at once, from seeds: three nodes, a crowd, a store with every fault, a network that loses and repeats,
 //! nodes that stand still and die. Then all is healed, and what players were told is held against what was done.
 
-use super::audit::unfinished;
 use super::node::Input;
-use super::town::{CHUNKS, home};
+use super::town::{CHUNKS, ISLAND, home};
 use super::world::{Net, World};
 use chunk_sync::ids::PlayerId;
 use chunk_sync::limits::ACTS_OPEN_MAX;
@@ -11,9 +10,10 @@ use chunk_sync::records::{DOC_CLAIMS, DOC_PLACE};
 use chunk_sync::store::MemoryFault;
 use std::collections::BTreeMap;
 use world_node::executor::{Verdict, Why};
-use world_node::rules::Partition;
 use world_node::rules::items::ItemKind;
 use world_node::rules::limits::BAG_SLOTS;
+use world_node::rules::site::Site;
+use world_node::rules::{Action, Partition};
 
 const SEEDS: u64 = 300;
 const NODES: usize = 3;
@@ -157,7 +157,7 @@ fn heal(world: &mut World, players: u64) {
         let open: Vec<_> = client.open().iter().map(|number| client.acts[number].clone()).collect();
         assert!(open.is_empty(), "never answered: {open:?}");
     }
-    assert!(world.is_swept(), "{:?}", unfinished(&world.book));
+    assert!(world.is_swept(), "{:?}", world.book.unfinished());
     for (at, node) in world.nodes.iter().enumerate() {
         let under_way = node.as_ref().map(|node| node.executor.under_way());
         assert_eq!(under_way, Some((0, 0, 0)), "node {at} has something under way for ever");
@@ -187,6 +187,15 @@ fn told_true(world: &World, tally: &mut Tally) {
                         *tally.entry("permitted").or_default() += 1;
                     }
                     *tally.entry("done").or_default() += 1;
+                    match &asked.action {
+                        Action::Accept { .. } => *tally.entry("traded").or_default() += 1,
+                        Action::Build { kind, place, turned } => {
+                            let site = Site::new(asked.id, *kind, ISLAND, *place, *turned, &[]);
+                            let over = u64::from(!site.others().is_empty());
+                            *tally.entry("built over a border").or_default() += over;
+                        }
+                        _ => {}
+                    }
                 }
                 Verdict::Refused(why) => {
                     assert!(!is_done, "said to be refused: {}", about());
@@ -212,7 +221,7 @@ fn live(seed: u64, tally: &mut Tally) {
         world.tick();
     }
     heal(&mut world, players);
-    assert_eq!(unfinished(&world.book), None);
+    assert_eq!(world.book.unfinished(), None);
     told_true(&world, tally);
     for at in
         CHUNKS.map(home).into_iter().chain((1..=players).map(|player| Partition::Player(PlayerId(player))))
@@ -253,9 +262,10 @@ fn nothing_is_lost_or_doubled_whatever_happens() {
     }
     println!("{tally:?}");
     // There was enough trouble for the peace to mean something.
-    let lively =
-        ["done", "refused", "over", "waited", "store_away", "store_full", "bag_full", "occupied", "gaps"];
-    for what in lively.into_iter().chain(["conflicts", "reloads", "carried", "forgotten", "permitted"]) {
+    let told = ["done", "refused", "over", "waited", "built over a border", "traded", "permitted"];
+    let refused = ["store_away", "store_full", "bag_full", "occupied", "forbidden", "trade_closed"];
+    let counted = ["gaps", "conflicts", "reloads", "carried", "forgotten"];
+    for what in told.into_iter().chain(refused).chain(counted) {
         let enough = !whole || tally.get(what).is_some_and(|count| *count >= 20);
         assert!(enough, "too little of {what}: {tally:?}");
     }

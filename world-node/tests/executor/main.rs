@@ -2,7 +2,6 @@
 //! then everything at once, from seeds.
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-mod audit;
 mod book;
 mod chaos;
 mod client;

@@ -154,7 +154,7 @@ pub(super) struct Account {
     /// What acknowledged acts changed since.
     pub certain: Change,
     /// What acts changed of which nobody knows whether they were done.
-    pub unknown: Vec<Change>,
+    pub unknown: Vec<(ActId, Change)>,
     /// There are more of those than are kept: nothing can be said of this bag.
     pub lost_count: bool,
 }
@@ -249,7 +249,7 @@ impl Books {
                 Fate::Done => add(&mut account.certain, change),
                 Fate::Refused => {}
                 Fate::Unknown | Fate::Asked if account.unknown.len() < UNKNOWN_ACTS_MAX => {
-                    account.unknown.push(change.clone());
+                    account.unknown.push((entry.id, change.clone()));
                 }
                 Fate::Unknown | Fate::Asked => account.lost_count = true,
             }
@@ -358,11 +358,17 @@ impl Account {
         expected
     }
 
-    /// How a bag differs from what must be in it: (missing, surplus) items, both 0 if it may be as it is.
-    pub(super) fn difference(&self, bag: &Items) -> (u64, u64) {
+    /// What of a bag is left to explain by acts that nobody knows of.
+    fn left(&self, bag: &Items) -> Change {
         let mut left = change(bag, 1);
         self.expected().iter().for_each(|(kind, count)| *left.entry(*kind).or_default() -= count);
         left.retain(|_, count| *count != 0);
+        left
+    }
+
+    /// How a bag differs from what must be in it: (missing, surplus) items, both 0 if it may be as it is.
+    pub(super) fn difference(&self, bag: &Items) -> (u64, u64) {
+        let left = self.left(bag);
         if fits(&left, &self.unknown) {
             return (0, 0);
         }
@@ -373,7 +379,7 @@ impl Account {
             let (low, high) = self
                 .unknown
                 .iter()
-                .fold((0, 0), |(low, high), unknown| (low + of(unknown).min(0), high + of(unknown).max(0)));
+                .fold((0, 0), |(low, high), (_, may)| (low + of(may).min(0), high + of(may).max(0)));
             let left = left.get(kind).copied().unwrap_or(0);
             missing += (low - left).max(0) as u64;
             surplus += (left - high).max(0) as u64;
@@ -383,24 +389,24 @@ impl Account {
 }
 
 /// Whether some of `unknown` come to exactly `left`.
-fn fits(left: &Change, unknown: &[Change]) -> bool {
+fn fits(left: &Change, unknown: &[(ActId, Change)]) -> bool {
     if left.values().all(|count| *count == 0) {
         return true;
     }
     if unknown.len() > UNKNOWN_ACTS_TRIED_MAX {
         return (0..ItemKind::ALL.len()).all(|row| within(left, unknown, ItemKind::ALL[row]));
     }
-    let Some((first, rest)) = unknown.split_first() else { return false };
+    let Some(((_, first), rest)) = unknown.split_first() else { return false };
     let mut without = left.clone();
     first.iter().for_each(|(kind, count)| *without.entry(*kind).or_default() -= count);
     fits(left, rest) || fits(&without, rest)
 }
 
 /// Whether a kind alone could come out right; too many unknown acts to try every choice.
-fn within(left: &Change, unknown: &[Change], kind: ItemKind) -> bool {
+fn within(left: &Change, unknown: &[(ActId, Change)], kind: ItemKind) -> bool {
     let of = |change: &Change| change.get(&kind).copied().unwrap_or(0);
-    let low: i64 = unknown.iter().map(|change| of(change).min(0)).sum();
-    let high: i64 = unknown.iter().map(|change| of(change).max(0)).sum();
+    let low: i64 = unknown.iter().map(|(_, change)| of(change).min(0)).sum();
+    let high: i64 = unknown.iter().map(|(_, change)| of(change).max(0)).sum();
     (low..=high).contains(&of(left))
 }
 
@@ -421,5 +427,6 @@ impl Laid {
     }
 }
 
+mod joint;
 #[cfg(test)]
 mod tests;

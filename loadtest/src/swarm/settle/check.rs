@@ -120,6 +120,7 @@ pub(super) fn check(books: &Books, seen: &[Seen<'_>]) -> Findings {
 }
 
 fn bags(books: &Books, seen: &[Seen<'_>], findings: &mut Findings) {
+    let mut explained = BTreeMap::new();
     let known: BTreeMap<usize, &Documents> = seen.iter().map(|seen| (seen.bot, seen.documents)).collect();
     for (bot, account) in books.accounts.iter().enumerate() {
         if account.start.is_none() {
@@ -132,6 +133,9 @@ fn bags(books: &Books, seen: &[Seen<'_>], findings: &mut Findings) {
         };
         findings.bags += 1;
         let (missing, surplus) = account.difference(&bag.items);
+        if missing + surplus == 0 {
+            explained.insert(bot, bag.items.clone());
+        }
         findings.lost += missing;
         findings.doubled += surplus;
         if missing + surplus > 0 {
@@ -144,6 +148,12 @@ fn bags(books: &Books, seen: &[Seen<'_>], findings: &mut Findings) {
                 )
             });
         }
+    }
+    // Each bag alone may be as it is; together they must be, too.
+    for bots in books.torn(&explained) {
+        findings.lost += 1;
+        findings
+            .say(|| format!("an act between bots {bots:?} of which nobody knows the outcome is half done"));
     }
 }
 

@@ -11,8 +11,8 @@ use serde::Serialize;
 use world_node::rules::Action;
 
 use super::check::Findings;
-use crate::swarm::limits::REASONS_MAX;
-use crate::swarm::sight::latencies;
+use crate::actions::name_of;
+use crate::swarm::limits::{ACT_ANSWER_US_MAX, REASONS_MAX};
 
 /// What settlers count.
 pub(super) struct Figures {
@@ -24,6 +24,8 @@ pub(super) struct Figures {
     answered: u64,
     /// From the first ask to the final answer, µs, since the window began.
     times: Histogram<u64>,
+    /// What is rare and was done, whole run.
+    feats: BTreeMap<&'static str, u64>,
     pub(super) never_answered: u64,
     pub(super) resends: u64,
     pub(super) waits: u64,
@@ -49,6 +51,8 @@ pub struct Settled {
     pub actions: BTreeMap<&'static str, u64>,
     /// Final answers by outcome, refusals by reason.
     pub outcomes: BTreeMap<String, u64>,
+    /// What was done that is harder than the rest: gifts and trades between nodes, buildings over a chunk border.
+    pub feats: BTreeMap<&'static str, u64>,
     /// Final answers a second.
     pub acts_per_s: f64,
     /// From ask to answer.
@@ -63,25 +67,9 @@ pub struct Settled {
     pub check: Option<Findings>,
 }
 
-/// The name of an action, as it travels.
-fn name_of(action: &Action) -> &'static str {
-    match action {
-        Action::Gather { .. } => "gather",
-        Action::Craft { .. } => "craft",
-        Action::Build { .. } => "build",
-        Action::Demolish { .. } => "demolish",
-        Action::ClaimEstate { .. } => "claim_estate",
-        Action::Permit { .. } => "permit",
-        Action::Revoke { .. } => "revoke",
-        Action::Drop { .. } => "drop",
-        Action::PickUp { .. } => "pick_up",
-        Action::Give { .. } => "give",
-        Action::Offer { .. } => "offer",
-        Action::Accept { .. } => "accept",
-        Action::Cancel { .. } => "cancel",
-        Action::Collect { .. } => "collect",
-        Action::Travel { .. } => "travel",
-    }
+/// Times to answers in µs, three digits: an act is asked for again until it is answered, over lost sessions.
+fn answers() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, ACT_ANSWER_US_MAX, 3).expect("1 < 600,000,000 and 3 digits are valid")
 }
 
 impl Figures {
@@ -90,7 +78,8 @@ impl Figures {
             actions: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             answered: 0,
-            times: latencies(),
+            times: answers(),
+            feats: BTreeMap::new(),
             never_answered: 0,
             resends: 0,
             waits: 0,
@@ -100,6 +89,10 @@ impl Figures {
     pub(super) fn begin_window(&mut self) {
         self.answered = 0;
         self.times.reset();
+    }
+
+    pub(super) fn did(&mut self, feat: &'static str) {
+        *self.feats.entry(feat).or_default() += 1;
     }
 
     pub(super) fn asked(&mut self, action: &Action) {
@@ -126,6 +119,7 @@ impl Figures {
             acts: self.actions.values().sum(),
             actions: self.actions.clone(),
             outcomes: self.outcomes.clone(),
+            feats: self.feats.clone(),
             acts_per_s: self.answered as f64 / seconds,
             answer_ms: AnswerMs { p50: at(0.5), p99: at(0.99), max: ms(self.times.max()) },
             never_answered: self.never_answered,
@@ -156,6 +150,7 @@ impl fmt::Display for Settled {
         )?;
         let outcomes = self.outcomes.iter().map(|(name, count)| (name.as_str(), count));
         writeln!(f, "               {}", listed(outcomes))?;
+        writeln!(f, "               {}", listed(self.feats.iter().map(|(name, count)| (*name, count))))?;
         let Some(found) = &self.check else { return writeln!(f, "  check        none: interrupted") };
         let Findings { bags, structures, stacks, unseen, lost, doubled, undue, texts } = found;
         writeln!(

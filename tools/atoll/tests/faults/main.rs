@@ -7,6 +7,7 @@
 //! * [`lasting`]: what is still there after a crash;
 //! * [`settling`]: settlers find what they were told is done, though nodes were killed;
 //! * [`store`]: the store is away for a while;
+//! * [`stores`]: settlers find what they were told is done, though the store was stopped, full, slow, killed, replaced;
 //! * [`tickets`]: one ticket, one entry; one name, one session.
 
 mod crowd;
@@ -18,8 +19,10 @@ mod players;
 mod processes;
 mod raw;
 mod redis_server;
+mod settlers;
 mod settling;
 mod store;
+mod stores;
 mod tickets;
 mod town;
 

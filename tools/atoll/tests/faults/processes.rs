@@ -204,6 +204,8 @@ impl Up {
 pub(crate) struct Cluster {
     pub(crate) allocator: Process,
     nodes: Vec<Process>,
+    ledger: TempDir,
+    store: String,
     // Last: processes end before their store does.
     redis: RedisServer,
 }
@@ -216,11 +218,19 @@ impl Cluster {
     pub(crate) fn start() -> Self {
         let redis = RedisServer::start();
         let store = redis.url();
-        let allocator = ["allocator", "--store", &store, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+        Self::start_on(redis, store)
+    }
+
+    /// The same on a store that is not just this server.
+    pub(crate) fn start_on(redis: RedisServer, store: String) -> Self {
+        let ledger = tempfile::tempdir().expect("a temporary folder");
+        let folder = ledger.path().to_str().expect("temporary paths are UTF-8");
+        let doors = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+        let allocator = [&["allocator", "--store", &store, "--ledger", folder], &doors[..]].concat();
         let allocator = Process::start(&allocator);
         let nodes: Vec<Process> = (1..=NODES).map(|number| start_node(&store, number)).collect();
         let nodes = nodes.into_iter().map(Process::ready).collect();
-        let cluster = Self { allocator: allocator.ready(), nodes, redis };
+        let cluster = Self { allocator: allocator.ready(), nodes, ledger, store, redis };
         cluster.await_live(&[1, 2, 3]);
         cluster
     }
@@ -240,6 +250,37 @@ impl Cluster {
         &self.redis
     }
 
+    /// The same, to do something to it.
+    pub(crate) fn store_mut(&mut self) -> &mut RedisServer {
+        &mut self.redis
+    }
+
+    /// Players inside, over all nodes that the allocator hears of.
+    pub(crate) fn sessions(&self) -> u64 {
+        let state = self.allocator.state();
+        let nodes = state["nodes"].as_array().expect("nodes");
+        nodes.iter().filter_map(|node| node["sessions"].as_u64()).sum()
+    }
+
+    /// Ends everything in good order and audits what is in the store and in the ledger.
+    pub(crate) fn end_and_audit(mut self) {
+        for node in &mut self.nodes {
+            node.signal(Signal::TERM);
+            node.exit();
+        }
+        self.allocator.signal(Signal::TERM);
+        self.allocator.exit();
+        let folder = self.ledger.path().to_str().expect("temporary paths are UTF-8");
+        let audit = Command::new(env!("CARGO_BIN_EXE_atoll"))
+            .args(["audit", "--json", "--store", &self.store, "--ledger", folder])
+            .output()
+            .expect("atoll starts");
+        let said = String::from_utf8_lossy(&audit.stdout);
+        assert_eq!(audit.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&audit.stderr));
+        let report: Value = serde_json::from_str(&said).expect("JSON");
+        assert!(report["entries"].as_u64().is_some_and(|entries| entries > 0), "an empty ledger: {report:#}");
+    }
+
     /// A node by its number.
     pub(crate) fn node_mut(&mut self, number: usize) -> &mut Process {
         &mut self.nodes[number - 1]
@@ -247,7 +288,7 @@ impl Cluster {
 
     /// Starts a node that ended once more.
     pub(crate) fn restart(&mut self, number: usize) {
-        self.nodes[number - 1] = start_node(&self.redis.url(), number).ready();
+        self.nodes[number - 1] = start_node(&self.store, number).ready();
     }
 
     /// Waits until the allocator takes exactly these nodes for alive, and the island's plan names them.

@@ -1,7 +1,6 @@
 //! Many at once, and what nobody tells of.
 
 use super::{DONE, PLANK, ask_and_hold, bag_of, gather, no};
-use crate::audit::unfinished;
 use crate::node::Input;
 use crate::town::{CHUNKS, CORNER, first, home, land_of, spot, tile};
 use crate::world::{Net, World};
@@ -37,7 +36,7 @@ fn all_at_once(
         .collect();
     let ends = acts.into_iter().map(|(player, act)| world.hear(player, act)).collect();
     assert!(world.run_until(10_000, World::is_swept));
-    assert_eq!(unfinished(&world.book), None);
+    assert_eq!(world.book.unfinished(), None);
     (world, ends)
 }
 
@@ -141,7 +140,7 @@ fn a_building_under_way_on_another_node_does_not_slip_past_a_revocation() {
     }
     println!("{done} were built before the revocation, {late} came after it");
     assert!(world.run_until(10_000, World::is_swept));
-    assert_eq!(unfinished(&world.book), None);
+    assert_eq!(world.book.unfinished(), None);
 }
 
 #[test]

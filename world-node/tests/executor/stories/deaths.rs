@@ -1,7 +1,6 @@
 //! A node dies in the middle of a transfer; another one, given what the indexes say, brings it to its end.
 
 use super::{DONE, bag_of, gather, life};
-use crate::audit::unfinished;
 use crate::town::{CHUNKS, home, spot};
 use crate::world::World;
 use chunk_sync::ids::PlayerId;
@@ -30,7 +29,7 @@ fn dies_at(stage: [u32; 4]) -> World {
 fn swept(world: &mut World) {
     world.sweep(1);
     assert!(world.run_until(5_000, World::is_swept), "{:?}", life(&world.book));
-    assert_eq!(unfinished(&world.book), None);
+    assert_eq!(world.book.unfinished(), None);
     assert_eq!(world.count(1, ItemKind::Wood), 2);
     world.run(500);
     assert_eq!(world.node(1).executor.under_way(), (0, 0, 0));
@@ -102,7 +101,7 @@ fn a_hall_over_four_chunks_is_finished_or_given_back_whatever_node_dies() {
             world.run(1_500);
         }
         assert!(world.is_swept());
-        assert_eq!(unfinished(&world.book), None);
+        assert_eq!(world.book.unfinished(), None);
         assert_eq!(world.count(2, ItemKind::Wood), 0);
         assert!(CHUNKS.into_iter().all(|chunk| world.is_same(1, home(chunk))));
     }
@@ -126,6 +125,6 @@ fn two_finishers_and_a_full_bag_end_it_once() {
     world.enter(1, 2);
     assert_eq!(world.hear(1, number), super::no(RuleReject::BagFull));
     assert!(world.run_until(10_000, World::is_swept));
-    assert_eq!(unfinished(&world.book), None);
+    assert_eq!(world.book.unfinished(), None);
     assert_eq!(world.bag(1).items, Items::of(ItemKind::Wood, 3));
 }

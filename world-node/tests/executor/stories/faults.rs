@@ -1,7 +1,6 @@
 //! The store is away, slow, gone, full, or not the one that it was.
 
 use super::{DONE, PLANK, ask_and_hold, bag_of, cannot, gather, grows_in, life};
-use crate::audit::unfinished;
 use crate::node::{BEGAN_MS, Input};
 use crate::town::{CHUNKS, home};
 use crate::world::World;
@@ -73,7 +72,7 @@ fn what_is_under_way_outlives_ten_seconds_without_a_store() {
     assert_eq!(world.hear(1, tree), DONE);
     assert_eq!(world.count(1, ItemKind::Plank), if end == DONE { 2 } else { 0 });
     assert!(world.run_until(10_000, World::is_swept));
-    assert_eq!(unfinished(&world.book), None);
+    assert_eq!(world.book.unfinished(), None);
     assert!(CHUNKS.into_iter().all(|chunk| world.is_same(0, home(chunk))));
 }
 
@@ -166,7 +165,7 @@ fn no_step_rests_on_one_that_a_failover_loses() {
             world.hear(1, act);
         }
         assert!(world.run_until(5_000, World::is_swept));
-        assert_eq!(unfinished(&world.book), None);
+        assert_eq!(world.book.unfinished(), None);
         assert_eq!(world.count(1, ItemKind::Wood), 2);
     }
 }

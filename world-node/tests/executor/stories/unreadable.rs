@@ -1,7 +1,6 @@
 //! Documents of a newer build: refused, left as they are, nothing lost around them.
 
 use super::{PLANK, bag_of, gather, grows_in, life, no};
-use crate::audit::unfinished;
 use crate::world::World;
 use chunk_sync::ids::PlayerId;
 use chunk_sync::records::encode;
@@ -61,7 +60,7 @@ fn what_is_on_its_way_to_one_waits_for_a_build_that_reads_it() {
     world.run(6_000);
     world.sweep(1);
     assert!(world.run_until(6_000, World::is_swept));
-    assert_eq!(unfinished(&world.book), None);
+    assert_eq!(world.book.unfinished(), None);
     assert_eq!(world.count(2, ItemKind::Wood), 5);
 }
 

@@ -88,9 +88,26 @@ fn an_act_of_unknown_outcome_is_done_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_gift_of_unknown_outcome_is_in_both_bags_or_in_neither() {
+    let mut books = books();
+    ask(&mut books, 1, vec![(0, wood(-3)), (1, wood(3))], Work::None);
+    ask(&mut books, 2, vec![(0, wood(-1))], Work::None);
+    answer(&mut books, 1, Fate::Unknown);
+    answer(&mut books, 2, Fate::Unknown);
+    let torn = |mine, theirs| {
+        let bags = [(0, mine), (1, theirs)].map(|(bot, count)| (bot, Items::of(ItemKind::Wood, count)));
+        books.torn(&bags.into()).len()
+    };
+    assert_eq!([torn(10, 10), torn(7, 13), torn(9, 10), torn(6, 13)], [0; 4]);
+    assert_eq!([torn(7, 10), torn(10, 13), torn(6, 10)], [1; 3], "lost on the way, or doubled");
+    let one: BTreeMap<usize, Items> = [(0, Items::of(ItemKind::Wood, 7))].into();
+    assert!(books.torn(&one).is_empty(), "the other bag isn't seen");
+}
+
+#[test]
 fn many_unknown_acts_leave_a_range() {
     let mut account = Account { start: Some(items(&[(ItemKind::Wood, 10)])), ..Account::default() };
-    account.unknown = vec![wood(-1); UNKNOWN_ACTS_TRIED_MAX + 1];
+    account.unknown = vec![(id(1), wood(-1)); UNKNOWN_ACTS_TRIED_MAX + 1];
     let of = |count| account.difference(&items(&[(ItemKind::Wood, count)]));
     assert_eq!((of(10), of(0), of(11)), ((0, 0), (0, 0), (0, 1)));
     let mut books = books();
