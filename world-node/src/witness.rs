@@ -7,6 +7,8 @@
 mod end;
 mod laws;
 
+pub use laws::kept_in;
+
 use crate::executor::{ActResult, Change, LedgerRecord};
 use crate::rules::documents::{Doc, EstateRecord};
 use crate::rules::transfer::Transfer;

@@ -17,6 +17,7 @@ use world_node::executor::{INDEX_DECIDED, INDEX_PENDING, LedgerRecord};
 use world_node::rules::documents::Doc;
 use world_node::rules::items::{ItemKind, Items};
 use world_node::rules::{DocName, Holder, Partition, TransferId};
+use world_node::witness::kept_in;
 
 type Balance = BTreeMap<(Holder, ItemKind), i64>;
 type Docs = Vec<(Partition, DocName, Doc)>;
@@ -69,6 +70,9 @@ fn held(docs: &Docs) -> Balance {
                 }
             }
             (Partition::Trade(trade), _, Doc::Trade(record)) => count(Holder::Trade(*trade), &record.holds()),
+            (Partition::Chunk(island, chunk), _, Doc::Structure(record)) => {
+                count(Holder::Structure(*island, *chunk, record.site.id), &kept_in(record));
+            }
             (_, DocName::Out(id), Doc::Out(transfer)) if !taken.contains(id) => {
                 count(Holder::Transfer(*id), &transfer.items());
             }

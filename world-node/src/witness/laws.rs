@@ -34,7 +34,7 @@ fn held(doc: &Doc) -> Items {
 }
 
 /// What is in a structure: all that was paid for it, less what is on its way back.
-fn kept_in(record: &StructureRecord) -> Items {
+pub fn kept_in(record: &StructureRecord) -> Items {
     let mut kept = match record.state {
         StructureState::Standing | StructureState::Leaving => record.site.paid.clone(),
         StructureState::Raising { .. } | StructureState::Falling { .. } => Items::default(),
