@@ -41,7 +41,7 @@ pub fn kept_in(record: &StructureRecord) -> Items {
     };
     // One that gives back more than was paid for it keeps everything, and the sums tell.
     if record.state == StructureState::Leaving {
-        kept.take(&Items::from(record.site.kind.spec().refund));
+        let _ = kept.take(&Items::from(record.site.kind.spec().refund));
     }
     kept
 }

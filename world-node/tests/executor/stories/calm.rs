@@ -4,7 +4,6 @@ use super::{DONE, PLANK, bag_of, gather, grows_in, no};
 use crate::town::{CHUNKS, CORNER, ISLAND, home, spot};
 use crate::world::World;
 use chunk_sync::ids::{Epoch, PlayerId};
-use world_node::executor::Verdict;
 use world_node::rules::documents::{Doc, Right};
 use world_node::rules::items::{ItemKind, Items};
 use world_node::rules::limits::BAG_SLOTS;
