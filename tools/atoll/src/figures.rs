@@ -85,6 +85,7 @@ pub(crate) fn describe() {
     describe_gauge!("atoll_mesh_subscribers", "Members that subscribe here");
     describe_counter!("atoll_allocator_joins_total", "Clients that asked for a seat");
     describe_counter!("atoll_allocator_seated_total", "Clients that got a ticket");
+    describe_counter!("atoll_allocator_guests_total", "Of those, players seated away from a home that had no room");
     describe_counter!("atoll_allocator_rejected_total", "Clients that were refused, by reason");
     describe_counter!(
         "atoll_allocator_census_dropped_total",
@@ -259,6 +260,7 @@ pub(crate) fn allocator(report: &Report) {
     let (state, counters) = (&report.state, &report.counters);
     counter!("atoll_allocator_joins_total").absolute(counters.joins);
     counter!("atoll_allocator_seated_total").absolute(counters.seated);
+    counter!("atoll_allocator_guests_total").absolute(counters.guests);
     for (reason, count) in &counters.rejected {
         counter!("atoll_allocator_rejected_total", "reason" => *reason).absolute(*count);
     }

@@ -304,13 +304,11 @@ async fn when_another_server_answers_for_the_store_the_core_is_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_handle_stops_the_node() {
-    let world = World::new().await;
+    let mut world = World::new().await;
     let node = world.serving(1).await;
-    let mut client = TcpStream::connect(node.address()).expect("the node listens");
-    client.set_read_timeout(Some(DEADLINE)).expect("a live socket");
+    let (mut client, _) = world.enter(&node, 1).await;
     drop(node);
-    let mut rest = Vec::new();
-    client.read_to_end(&mut rest).expect("an orderly end");
+    while client.try_next().is_some() {}
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
