@@ -210,20 +210,15 @@ const REGRESSIONS: [(u64, u64, &str); 7] = [
 ];
 
 /// Seeds that found something since players act.
-const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 5] = [
+const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 4] = [
     (
         10_006,
         50,
         "a list of claimants was believed that its master lost, and its epoch was given out once more",
     ),
-    (10_024, 50, "a list of claimants that was lost with its master was believed for ever"),
-    (
-        10_148,
-        50,
-        "a commit that was lost with its master and sent again was taken for known by who had seen it before",
-    ),
-    (10_018, 50, "a place that was saved late undid a journey"),
-    (10_000, 50, "a place that was saved late undid a journey, after a change of master"),
+    (10_024, 50, "the same, sooner after the change of master"),
+    (10_002, 50, "a place that was saved late undid a journey"),
+    (10_050, 50, "a place that was saved late undid a journey back"),
 ];
 
 #[test]
