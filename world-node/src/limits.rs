@@ -35,6 +35,8 @@ pub const CHECKPOINTS_PER_TICK_MAX: usize = 256;
 
 /// How often the sweeping node looks for transfers that nobody brings to their ends.
 pub const SWEEP_EVERY_MS: u64 = 5_000;
+/// How soon a node that is to sweep from now on looks for the first time.
+pub const SWEEP_BEGIN_MS: u64 = 500;
 /// Transfers that a sweep looks at; what is beyond is seen once these are gone.
 pub const SWEEP_LISTED_MAX: usize = 128 * 1_024;
 /// Transfers that a sweep hands to its node at once.

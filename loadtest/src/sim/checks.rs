@@ -10,7 +10,7 @@ use super::limits::{DISAGREE_MS_MAX, LOOK_EVERY_MS, NAMED_MAX, SETTLE_ACTS_MS, S
 use chunk_sync::blocks::StreamId;
 use chunk_sync::ids::{EntityId, Epoch, IslandId, Source};
 use chunk_sync::interest::Rate;
-use chunk_sync::limits::{CREATURES_PER_CHUNK, ISLAND_CHUNKS, NEAR_RING, NODE_LEASE_MS, QUANTA_PER_M};
+use chunk_sync::limits::{CREATURES_PER_CHUNK, ISLAND_CHUNKS, NEAR_RING, QUANTA_PER_M};
 use chunk_sync::place::{ChunkPos, Place};
 use chunk_sync::random::rendezvous;
 use chunk_sync::records::{ClaimsRecord, DOC_CLAIMS, WORLD, decode};
@@ -123,9 +123,7 @@ impl Cluster {
         if found.is_empty() {
             self.watch.agreed_ms.get_or_insert(now_ms);
         }
-        // Until whoever is gone for good is known to be, by nodes that heard its silence for a whole lease, nobody sweeps.
-        let gone_ms = if self.nodes.iter().any(|slot| slot.gone) { NODE_LEASE_MS } else { 0 };
-        let settle_ms = if self.setup.acts { SETTLE_ACTS_MS + gone_ms } else { SETTLE_MS };
+        let settle_ms = if self.setup.acts { SETTLE_ACTS_MS } else { SETTLE_MS };
         let settled = now_ms >= from_ms + settle_ms;
         let before = std::mem::take(&mut self.watch.open);
         for what in found {

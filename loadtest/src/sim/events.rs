@@ -80,7 +80,7 @@ pub(super) enum Event {
     Believers(u32),
     /// Everybody is compared with everybody.
     Look,
-    /// The oldest node looks for transfers that nobody finishes.
+    /// The sweeping node looks for transfers that nobody finishes.
     Sweep,
 }
 

@@ -2,8 +2,8 @@
 //! it checks may take.
 
 use chunk_sync::limits::{
-    CLIENT_BACKLOG_BYTES_MAX, FRAME_AGE_TICKS_MAX, GHOST_HIDE_MS, JOIN_BYTES_PER_TICK_MAX, NODE_LEASE_MS,
-    NODE_RENEW_MS, SERVER_FRAME_BYTES_MAX, TICK_MS,
+    CLIENT_BACKLOG_BYTES_MAX, FRAME_AGE_TICKS_MAX, GHOST_HIDE_MS, JOIN_BYTES_PER_TICK_MAX, LINK_SUSPECT_MS,
+    NODE_LEASE_MS, NODE_RENEW_MS, SERVER_FRAME_BYTES_MAX, TICK_MS,
 };
 
 use world_node::executor::limits::{COMPARE_EVERY_MS, FORGET_AFTER_MS};
@@ -21,7 +21,7 @@ pub const SECONDS_MIN: u64 = 10;
 /// How long after the last fault everybody must agree again.
 pub const SETTLE_MS: u64 = 10_000;
 /// The same where players act: a transfer whose node died is found by two sweeps, carried on, and forgotten.
-pub const SETTLE_ACTS_MS: u64 = 14_000;
+pub const SETTLE_ACTS_MS: u64 = 15_000;
 /// How long everybody is watched after that.
 pub const WATCH_MS: u64 = 4_000;
 /// How long one disagreement may last while everybody is watched (a creature without owner waits up to 2 s).
@@ -87,7 +87,7 @@ pub const NAMED_MAX: usize = 8;
 
 const _: () = {
     assert!(WALK_ON_MS + 2_000 < SETTLE_MS && SETTLE_MS < SETTLE_ACTS_MS);
-    assert!(SETTLE_ACTS_MS > 2 * SWEEP_EVERY_MS + FORGET_AFTER_MS + 1_000);
+    assert!(SETTLE_ACTS_MS > LINK_SUSPECT_MS + 2 * SWEEP_EVERY_MS + FORGET_AFTER_MS + 1_000);
     assert!(LOOK_EVERY_MS * 4 < DISAGREE_MS_MAX && DISAGREE_MS_MAX < WATCH_MS);
     assert!(BACKLOG_BYTES_MAX > 2 * SERVER_FRAME_BYTES_MAX);
     assert!(STORE_AWAY_MS_MAX < PAUSE_SURE_MS);

@@ -81,25 +81,25 @@ impl Cluster {
         }
     }
 
-    /// Does what the shell of the oldest node does: what the indexes list twice in a row goes to its core.
+    /// Does what the shell of the sweeping node does: what the indexes list twice in a row goes to its core.
     pub(super) fn sweep(&mut self) {
         self.events.plan(self.now_ms + SWEEP_EVERY_MS, Event::Sweep);
         let looks = |at: &usize| {
             let host = self.nodes[*at].host.as_ref();
             let asleep = self.nodes[*at].paused_until_ms > self.now_ms;
             let cut_off = self.store.cut_off.contains(&Process::Node(*at));
-            !asleep && !cut_off && host.is_some_and(|host| host.core.is_oldest())
+            !asleep && !cut_off && host.is_some_and(|host| host.core.is_sweeper())
         };
-        let oldest: Vec<usize> = (0..self.nodes.len()).filter(looks).collect();
+        let sweepers: Vec<usize> = (0..self.nodes.len()).filter(looks).collect();
         let before = std::mem::take(&mut self.swept);
-        if oldest.is_empty() || self.store.weather == StoreWeather::Away {
+        if sweepers.is_empty() || self.store.weather == StoreWeather::Away {
             return;
         }
         let store = self.store.twin();
         let pending = listed(store, INDEX_PENDING).into_iter().map(|(id, _)| (id, None));
         let decided = listed(store, INDEX_DECIDED).into_iter().map(|(id, at)| (id, Some(at)));
         let listed: BTreeSet<_> = pending.chain(decided).collect();
-        for at in oldest {
+        for at in sweepers {
             let start = Start { process: Process::Node(at), nth: self.nodes[at].nth };
             let seen = before.get(&start);
             let found: Vec<_> =

@@ -85,7 +85,10 @@ pub(crate) fn describe() {
     describe_gauge!("atoll_mesh_subscribers", "Members that subscribe here");
     describe_counter!("atoll_allocator_joins_total", "Clients that asked for a seat");
     describe_counter!("atoll_allocator_seated_total", "Clients that got a ticket");
-    describe_counter!("atoll_allocator_guests_total", "Of those, players seated away from a home that had no room");
+    describe_counter!(
+        "atoll_allocator_guests_total",
+        "Of those, players seated away from a home that had no room"
+    );
     describe_counter!("atoll_allocator_rejected_total", "Clients that were refused, by reason");
     describe_counter!(
         "atoll_allocator_census_dropped_total",

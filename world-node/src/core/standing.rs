@@ -321,8 +321,17 @@ impl NodeCore {
         });
     }
 
-    /// Whether no node that is alive began before this one: what one node does for all is this one's to do.
-    pub fn is_oldest(&self) -> bool {
+    /// Whether this node is to look for what dead ones left: no node that it heard a moment ago began before it. A node
+    /// that died is listed as alive for a lease and longer, and nothing may wait for that.
+    pub fn is_sweeper(&self) -> bool {
+        let own = self.config.source;
+        let mut alive = self.register.alive.iter().map(|(_, source)| *source);
+        self.standing == Standing::Serving
+            && !alive.any(|source| source < own && self.peers.is_live(source, self.now_ms))
+    }
+
+    /// Whether no node that is listed began before this one.
+    fn is_oldest(&self) -> bool {
         let oldest = self.register.alive.iter().map(|(_, source)| *source).min();
         self.standing == Standing::Serving && oldest == Some(self.config.source)
     }

@@ -7,14 +7,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chunk_sync::store::{INDEX_PAGE_ENTRIES_MAX, IndexEntry, Name, StoreFault};
 use chunk_sync_io::store::{OpsStore, StoreHandle};
 use tokio::sync::mpsc;
 
 use crate::executor::{INDEX_DECIDED, INDEX_PENDING};
-use crate::limits::{SWEEP_EVERY_MS, SWEEP_FOUND_MAX, SWEEP_LISTED_MAX};
+use crate::limits::{SWEEP_BEGIN_MS, SWEEP_EVERY_MS, SWEEP_FOUND_MAX, SWEEP_LISTED_MAX};
 use crate::rules::{Partition, TransferId};
 
 /// A transfer that is pending, or whose decision is remembered at a partition.
@@ -38,15 +38,21 @@ pub(super) fn start(store: &StoreHandle) -> Sweep {
 
 async fn look(ops: OpsStore, found: mpsc::Sender<Found>, on: Arc<AtomicBool>) {
     let mut seen = BTreeSet::new();
+    let mut due = Instant::now();
     loop {
-        tokio::time::sleep(Duration::from_millis(SWEEP_EVERY_MS)).await;
+        tokio::time::sleep(Duration::from_millis(SWEEP_BEGIN_MS)).await;
         if found.is_closed() {
             return;
         }
         if !on.load(Relaxed) {
             seen.clear();
+            due = Instant::now();
             continue;
         }
+        if Instant::now() < due {
+            continue;
+        }
+        due = Instant::now() + Duration::from_millis(SWEEP_EVERY_MS);
         match list(&ops).await {
             Ok(listed) => {
                 for item in listed.intersection(&seen) {

@@ -184,7 +184,7 @@ impl NodeThread {
             self.masters.mark_unchanged();
             self.parts.core.handle_store_changed();
         }
-        self.parts.sweep.on.store(self.parts.core.is_oldest(), Relaxed);
+        self.parts.sweep.on.store(self.parts.core.is_sweeper(), Relaxed);
         while let Ok(found) = self.parts.sweep.found.try_recv() {
             self.parts.core.handle_unfinished(&[found]);
         }

@@ -4,7 +4,9 @@
 use crate::code;
 use crate::town::{ISLAND, Town, key, player};
 use chunk_sync::ids::{ConnId, Epoch, Source};
-use chunk_sync::limits::{FRAME_AGE_TICKS_MAX, NODE_LEASE_MS, PAUSE_MS_MAX, SILENT_MS_MAX, TICK_MS};
+use chunk_sync::limits::{
+    FRAME_AGE_TICKS_MAX, LINK_SUSPECT_MS, NODE_LEASE_MS, PAUSE_MS_MAX, SILENT_MS_MAX, TICK_MS,
+};
 use chunk_sync::mesh_wire::{Heartbeat, Topic, encode as encode_message};
 use chunk_sync::records::{DOC_SESSION, EPOCH_SESSION, SESSION_SCHEMA, SessionRecord, encode};
 use chunk_sync::store::{
@@ -22,6 +24,19 @@ const NOTICED_TICKS: u32 = 2 * 60 + 10;
 
 fn ping(town: &mut Town, at: usize, conn: u32) {
     town.send(at, conn, &frame(kind::PING, b""));
+}
+
+#[test]
+fn what_a_dead_node_left_is_looked_for_within_a_second() {
+    let mut town = Town::new(3);
+    let sweepers = |town: &Town| town.nodes.iter().filter(|node| node.core.is_sweeper()).count();
+    assert!(town.nodes[0].core.is_sweeper(), "the oldest");
+    assert_eq!(sweepers(&town), 1);
+    drop(town.nodes.remove(0));
+    // It is listed as alive for a lease and longer.
+    town.run((LINK_SUSPECT_MS / TICK_MS) as u32 + 2);
+    assert!(town.nodes[0].core.is_sweeper());
+    assert_eq!(sweepers(&town), 1);
 }
 
 #[test]
