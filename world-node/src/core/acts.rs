@@ -4,7 +4,7 @@
 use super::NodeCore;
 use super::island::Island;
 use super::ports::Standing;
-use super::session::{Session, Sessions, Stage};
+use super::session::{Sessions, Stage};
 use super::standing::Register;
 use super::store::{self, Store};
 use crate::executor::{Answer, Ask, Change, Executor, NewAct, Port, Told, Verdict, Why};
@@ -133,8 +133,9 @@ impl NodeCore {
             session.last_act = act.id.number();
         }
         let (player, session_epoch, place) = (session.player, session.epoch, session.place);
+        let home = session.home.unwrap_or(island);
         let name = ActId { player, epoch, island: IslandId(act.island), act: u64::from(act.id.number()) };
-        let actor = Actor { player, epoch: session_epoch, act: name, island, place, tick: self.now };
+        let actor = Actor { player, epoch: session_epoch, act: name, island, home, place, tick: self.now };
         let Some(action) = decode::<Action>(&act.action) else {
             self.say_acted(conn, act.id, Verdict::Refused(Why::Host(RejectCode::BadAct)));
             return Ok(());
@@ -214,10 +215,6 @@ impl NodeCore {
         }
         match answer.verdict {
             Verdict::Fenced => self.end(conn, Some(RejectCode::Replaced)),
-            // A journey that was asked for again, and led here: there is nothing left to do.
-            Verdict::Done(Some(island)) if self.is_home(conn, island) => {
-                self.say_acted(conn, answer.number, answer.verdict);
-            }
             Verdict::Done(Some(_)) => {
                 self.say_acted(conn, answer.number, answer.verdict);
                 // Where it stood here no longer counts.
@@ -226,12 +223,6 @@ impl NodeCore {
             }
             verdict => self.say_acted(conn, answer.number, verdict),
         }
-    }
-
-    /// Whether a session's player is at home on this island, be it here or away as a guest.
-    fn is_home(&self, conn: ConnId, island: IslandId) -> bool {
-        let home = |session: &Session| session.home.unwrap_or(self.islands[session.island].id);
-        self.sessions.get(conn).is_some_and(|session| home(session) == island)
     }
 
     fn say_acted(&mut self, conn: ConnId, id: ActNumber, verdict: Verdict) {

@@ -38,7 +38,7 @@ pub struct NewAct {
 /// What came of an act.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// It is done; the player set out for this island, if it was a journey.
+    /// It is done; the player set out for this island just now, if it was a journey.
     Done(Option<IslandId>),
     /// It came to nothing.
     Refused(Why),
@@ -446,12 +446,25 @@ impl Executor {
         if !act.again {
             return Turn::End(Verdict::Refused(why));
         }
+        if !self.is_worth_remembering(act.home(), port) {
+            return Turn::End(Verdict::Over);
+        }
         let result = ActResult { refused: Some(why.words().0), ..ActResult::default() };
         let commit = guarded(Commit::new(key_of(act.home()), port.token()), act.home());
         let commit = act.dress(commit, &result);
         // Followers needn't reload for it.
         let commit = commit.event(super::Change::default().pack());
         self.send_commit(act, Underway::new(commit, None, result, None), port)
+    }
+
+    /// Whether a refusal may be written where an act has its home. Whoever makes up acts of long ago may name any island
+    /// and any trade, and must not fill the store with them.
+    fn is_worth_remembering(&self, home: Partition, port: &dyn Port) -> bool {
+        match home {
+            Partition::Player(_) => true,
+            Partition::Chunk(island, _) => port.is_open(island),
+            Partition::Trade(_) => self.replicas.get(&home).is_some_and(|trade| !trade.docs().is_empty()),
+        }
     }
 
     fn decide_anew(&mut self, act: &mut OpenAct, port: &mut dyn Port) -> Turn {

@@ -38,6 +38,8 @@ pub struct Actor {
     pub act: ActId,
     /// The island where the player is now.
     pub island: IslandId,
+    /// The island where the player is at home; a guest's is another one than where it is.
+    pub home: IslandId,
     /// Where the player stands.
     pub place: Place,
     /// The tick in which the act is decided.

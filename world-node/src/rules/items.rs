@@ -108,6 +108,12 @@ impl Items {
         others.iter().all(|(kind, count)| self.count(kind) >= count)
     }
 
+    /// Of each kind at most as many as `others` has.
+    pub fn capped(self, others: &Items) -> Items {
+        let counts = self.iter().map(|(kind, count)| (kind, count.min(others.count(kind))));
+        Items::from(counts.collect::<BTreeMap<_, _>>())
+    }
+
     /// Takes everything of `others` out, or nothing and answers false.
     #[must_use]
     pub fn take(&mut self, others: &Items) -> bool {

@@ -74,6 +74,7 @@ impl Client {
             epoch: session.epoch,
             act: asked.id,
             island: ISLAND,
+            home: ISLAND,
             place,
             tick: Tick(0),
         };

@@ -203,6 +203,34 @@ fn a_guest_may_travel_and_the_journey_moves_its_home() {
 }
 
 #[test]
+fn a_guest_that_goes_home_stands_where_it_was_there() {
+    let mut town = town();
+    endow(&mut town, 1, spot(), &[]);
+    town.visit(0, 1, 1, OTHER);
+    town.run(5);
+    let home = ask_on(&mut town, (0, 1), (1, OTHER), 1, &Action::Travel { island: ISLAND });
+    town.run(5);
+    assert_eq!(answer(&town, (0, 1), home), DONE);
+    assert_eq!(code(&town, 0, 1), Some(RejectCode::Travelled), "it is on its way");
+    assert_at_home_on(&mut town, ISLAND);
+    assert_eq!(town.place(0, 99), spot());
+}
+
+#[test]
+fn a_guest_may_settle_where_it_is() {
+    let mut town = town();
+    endow(&mut town, 1, spot(), &[]);
+    town.visit(0, 1, 1, OTHER);
+    town.run(5);
+    let place = town.place(0, 1);
+    let here = ask_on(&mut town, (0, 1), (1, OTHER), 1, &Action::Travel { island: OTHER });
+    town.run(5);
+    assert_eq!(answer(&town, (0, 1), here), DONE);
+    assert_at_home_on(&mut town, OTHER);
+    assert_eq!(town.place(0, 99), place);
+}
+
+#[test]
 fn what_a_newer_build_wrote_is_refused_and_stays_as_it_is() {
     let newer = [
         (DOC_PLACE, encode(&PlaceRecord { v: 99, island: ISLAND, x: 1, y: 2, heading: 0, tick: Tick(1) })),

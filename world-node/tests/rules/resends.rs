@@ -22,7 +22,7 @@ fn run(town: &mut Town, actor: Actor, action: Action) -> Doer {
 
 /// The same act as a newer session brings it: the node says anew where the player is, the act's name stays.
 fn resent(actor: Actor, island: IslandId) -> Actor {
-    Actor { epoch: Epoch(actor.epoch.0 + 1), island, ..actor }
+    Actor { epoch: Epoch(actor.epoch.0 + 1), island, home: island, ..actor }
 }
 
 /// Somebody at a bush who gathers.

@@ -16,7 +16,7 @@ use world_node::rules::resources::ResourceKind;
 use world_node::rules::site::TilePos;
 use world_node::rules::structures::StructureKind;
 use world_node::rules::transfer::{Cargo, Transfer};
-use world_node::rules::{ActId, Action, DocName, Event, Partition, RuleReject, Sender};
+use world_node::rules::{ActId, Action, Actor, DocName, Event, Partition, RuleReject, Sender, decide, reads};
 
 const ME: PlayerId = PlayerId(1);
 const YOU: PlayerId = PlayerId(2);
@@ -479,6 +479,31 @@ fn travelling_is_a_durable_placement() {
     town.now = Tick(town.now.0 - 1);
     let late = town.act_out(1, Action::Travel { island: IslandId(8) });
     assert_eq!(late, Err(RuleReject::NoJourney), "an older tick doesn't move a player back");
+}
+
+#[test]
+fn a_guest_goes_home_or_settles_where_it_is() {
+    let guest = |town: &mut Town| Actor { home: IslandId(7), ..town.actor(ME) };
+    let placed = |town: &Town| match town.store.get(Partition::Player(ME), DocName::Placement) {
+        Some(Doc::Placement(placement)) => Some((placement.island, placement.place)),
+        _ => None,
+    };
+    let mut town = Town::new(1);
+    let actor = guest(&mut town);
+    let decide_on = |town: &Town, island: IslandId| {
+        let action = Action::Travel { island };
+        let view = town.load(&reads(&actor, &action), ISLAND).view;
+        decide(&actor, &action, &view).unwrap()
+    };
+    let home = decide_on(&town, IslandId(7));
+    assert!(!home.commit.writes.contains_key(&DocName::Placement), "its saved place at home stays");
+    assert!(home.commit.writes.contains_key(&DocName::Bag), "it is tired by it");
+    assert_eq!(placed(&town), None);
+    let here = decide_on(&town, ISLAND);
+    let Some(Some(Doc::Placement(placement))) = here.commit.writes.get(&DocName::Placement) else {
+        panic!("no placement")
+    };
+    assert_eq!((placement.island, placement.place), (ISLAND, Some(actor.place)));
 }
 
 #[test]

@@ -132,7 +132,7 @@ impl Town {
         let epoch = Epoch(1);
         let island = self.islands.get(&player).copied().unwrap_or(ISLAND);
         let act = ActId { player, epoch, island, act: number };
-        Actor { player, epoch, act, island, place: self.places[&player], tick: self.now }
+        Actor { player, epoch, act, island, home: island, place: self.places[&player], tick: self.now }
     }
 
     /// The number of the newest act.

@@ -145,6 +145,8 @@ impl Executor {
         if underway.proves {
             return Turn::End(Verdict::Done(None));
         }
+        // A session that began since then began where the journey led.
+        let is_its = underway.epoch() == act.actor.epoch;
         let Some(effects) = underway.effects else {
             let why = underway.result.refused.and_then(Why::from_code);
             return Turn::End(Verdict::Refused(why.unwrap_or(Why::Rule(RuleReject::Unread))));
@@ -159,7 +161,7 @@ impl Executor {
         if let Some(named) = underway.result.settles {
             return self.look_at_estate(act, named, port);
         }
-        Turn::End(Verdict::Done(journey(&effects)))
+        Turn::End(Verdict::Done(journey(&effects).filter(|_| is_its)))
     }
 
     /// Transfers that a commit left pending go on their way. The one that an act itself sent knows its fence.

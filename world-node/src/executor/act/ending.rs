@@ -5,7 +5,7 @@ use super::{OpenAct, Stage, Turn, Underway, Verdict, Why};
 use crate::executor::commit::{ActResult, commit_of};
 use crate::executor::{Executor, Key, Port, number_of};
 use crate::rules::documents::Doc;
-use crate::rules::{ActId, Action, CommitSet, DocName, RuleReject, TransferId};
+use crate::rules::{ActId, CommitSet, DocName, RuleReject, TransferId};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Executor {
@@ -19,11 +19,8 @@ impl Executor {
         }
         let home = act.home();
         if result.transfer.is_none() && result.settles.is_none() {
-            let island = match act.action {
-                Action::Travel { island } => Some(island),
-                _ => None,
-            };
-            return Turn::End(Verdict::Done(island));
+            // A journey that is remembered was known when this session began: it leads nowhere any more.
+            return Turn::End(Verdict::Done(None));
         }
         if !self.is_ready(home, min, key, port) {
             return Turn::Wait;

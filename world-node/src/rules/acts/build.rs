@@ -96,7 +96,8 @@ pub(super) fn demolish(
     if record.state != StructureState::Standing || spreading {
         return Err(RuleReject::Busy);
     }
-    let goods = Goods::from(Items::from(site.kind.spec().refund));
+    // Never more than was paid, whatever structures of its kind cost by now.
+    let goods = Goods::from(Items::from(site.kind.spec().refund).capped(&site.paid));
     Draft::new(view, actor.own()).bag()?.received(&goods, actor.tick)?;
     record.state = StructureState::Leaving;
     draft.put(DocName::Structure(structure), record);

@@ -1,4 +1,5 @@
-//! Travelling: a durable placement on another island. The seat there is the allocator's business.
+//! Travelling: a durable placement on another island, or, of a guest, where it is a guest. The seat there is the
+//! allocator's business.
 
 use super::{Actor, effects};
 use crate::rules::documents::{PlacementRecord, Record};
@@ -14,7 +15,7 @@ pub(super) fn reads(actor: &Actor) -> ReadSet {
 }
 
 pub(super) fn decide(actor: &Actor, island: IslandId, view: &View) -> Result<Effects, RuleReject> {
-    if island == actor.island {
+    if island == actor.island && island == actor.home {
         return Err(RuleReject::NoJourney);
     }
     let mut draft = Draft::new(view, actor.own());
@@ -27,8 +28,12 @@ pub(super) fn decide(actor: &Actor, island: IslandId, view: &View) -> Result<Eff
     bag.stamina = bag.stamina.spend(TRAVEL_STAMINA, actor.tick).ok_or(RuleReject::Tired)?;
     draft.put_bag(actor.player, bag);
     let (tick, epoch) = (actor.tick, actor.epoch);
-    let placement = PlacementRecord { v: PlacementRecord::VERSION, island, place: None, tick, epoch };
-    draft.put(DocName::Placement, placement);
+    // A guest's way home leads to where it was there, which is saved; who settles where it is a guest stands there already.
+    if island != actor.home {
+        let place = (island == actor.island).then_some(actor.place);
+        let placement = PlacementRecord { v: PlacementRecord::VERSION, island, place, tick, epoch };
+        draft.put(DocName::Placement, placement);
+    }
     draft.event(Event::Travelled { player: actor.player, island });
     Ok(effects(draft, None))
 }
