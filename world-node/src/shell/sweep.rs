@@ -39,6 +39,7 @@ pub(super) fn start(store: &StoreHandle) -> Sweep {
 async fn look(ops: OpsStore, found: mpsc::Sender<Found>, on: Arc<AtomicBool>) {
     let mut seen = BTreeSet::new();
     let mut due = Instant::now();
+    let mut last = None;
     loop {
         tokio::time::sleep(Duration::from_millis(SWEEP_BEGIN_MS)).await;
         if found.is_closed() {
@@ -55,15 +56,26 @@ async fn look(ops: OpsStore, found: mpsc::Sender<Found>, on: Arc<AtomicBool>) {
         due = Instant::now() + Duration::from_millis(SWEEP_EVERY_MS);
         match list(&ops).await {
             Ok(listed) => {
-                for item in listed.intersection(&seen) {
-                    // What finds no room is found again.
-                    let _ = found.try_send(*item);
+                for item in in_turn(listed.intersection(&seen).copied().collect(), last) {
+                    // What finds no room comes first the next time.
+                    if found.try_send(item).is_err() {
+                        break;
+                    }
+                    last = Some(item);
                 }
                 seen = listed;
             }
             Err(fault) => tracing::debug!(%fault, "the sweep waits for the store"),
         }
     }
+}
+
+/// Those after the last one that was handed over, then the others: some that can't be finished, since a newer build wrote
+/// them, keep none of the rest from their turn.
+fn in_turn(mut items: Vec<Found>, last: Option<Found>) -> Vec<Found> {
+    let first = items.partition_point(|item| last.is_some_and(|last| *item <= last));
+    items.rotate_left(first);
+    items
 }
 
 /// What both indexes list, at most so much that it can be handed over.
@@ -89,4 +101,23 @@ fn read(entry: &IndexEntry, decided: bool) -> Option<Found> {
     let id: TransferId = text(&entry.key)?.parse().ok()?;
     let at: Partition = text(&entry.value)?.parse().ok()?;
     Some((id, decided.then_some(at)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_transfer_has_its_turn() {
+        let found: Vec<Found> = (1..=3)
+            .map(|number| {
+                let id = format!("0040000100000001.1.1.{number}.p.0").parse().expect("a transfer's name");
+                (id, None)
+            })
+            .collect();
+        assert_eq!(in_turn(found.clone(), None), found);
+        let from_second = in_turn(found.clone(), Some(found[0]));
+        assert_eq!(from_second, [found[1], found[2], found[0]]);
+        assert_eq!(in_turn(found.clone(), Some(found[2])), found, "and again from the first");
+    }
 }

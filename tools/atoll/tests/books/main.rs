@@ -8,6 +8,7 @@ mod forged;
 #[path = "../cluster/http.rs"]
 mod http;
 mod inspected;
+mod journey;
 mod kept;
 mod moved;
 #[allow(dead_code, reason = "shared with the tests of the cluster, which ask for more")]

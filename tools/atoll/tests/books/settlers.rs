@@ -153,6 +153,14 @@ impl Settlers {
         self.all.iter().filter_map(|settler| Some(settler.client.welcome()?.island)).collect()
     }
 
+    /// Waits until one of them is on this island, and knows what it carries.
+    pub(crate) fn arrives(&mut self, who: usize, island: u32) {
+        self.drive(PATIENCE, false, |all| {
+            let settler = &all[who];
+            settler.knows_itself() && settler.client.welcome().is_some_and(|welcome| welcome.island == island)
+        });
+    }
+
     /// Waits until nothing that they see is under way.
     pub(crate) fn rest(&mut self) {
         self.drive(PATIENCE, false, |all| {
