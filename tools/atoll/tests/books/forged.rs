@@ -215,6 +215,28 @@ fn a_credit_that_is_too_small_is_found_by_both_auditors_once_it_is_cleared() {
     both_find(folder.path(), &format!("transfer {id} is over; by the books it still holds 1 wood"));
 }
 
+/// Damages the rows that have these bytes in them, in a file that is sound: what was wrong before it was written.
+fn flip_a_bit_of(path: &Path, wanted: &[u8]) {
+    use redb::ReadableTable;
+    let rows: redb::TableDefinition<'_, &[u8], &[u8]> = redb::TableDefinition::new("rows");
+    let file = redb::Database::open(path).unwrap();
+    let writing = file.begin_write().unwrap();
+    let mut table = writing.open_table(rows).unwrap();
+    let mut hit = Vec::new();
+    for row in table.iter().unwrap() {
+        let (key, value) = row.unwrap();
+        let mut value = value.value().to_vec();
+        if let Some(at) = value.windows(wanted.len()).position(|bytes| bytes == wanted) {
+            value[at] ^= 1;
+            hit.push((key.value().to_vec(), value));
+        }
+    }
+    assert_eq!(hit.len(), 1);
+    hit.iter().for_each(|(key, value)| drop(table.insert(&key[..], &value[..]).unwrap()));
+    drop(table);
+    writing.commit().unwrap();
+}
+
 #[test]
 fn one_damaged_partition_is_named_and_everything_else_is_looked_at() {
     let temp = tempfile::tempdir().unwrap();
@@ -229,12 +251,7 @@ fn one_damaged_partition_is_named_and_everything_else_is_looked_at() {
         world.commit(player(number), None, &[], |commit| commit.put("bag", bag(2, 0)));
     }
     drop(world);
-    let path = folder.join("data/store.redb");
-    let mut bytes = std::fs::read(&path).unwrap();
-    let marks: Vec<usize> =
-        (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"a place to be hit")).collect();
-    marks.into_iter().for_each(|at| bytes[at] ^= 1);
-    std::fs::write(&path, bytes).unwrap();
+    flip_a_bit_of(&folder.join("data/store.redb"), b"a place to be hit");
 
     let key = format!("partition w1/player/{hit} can't be read");
     let wrong =

@@ -15,7 +15,7 @@ const ISLANDS: &[&str] = &["--islands", "2"];
 fn who_travelled_is_on_the_other_island_also_after_the_cluster_was_killed() {
     let temp = tempfile::tempdir().unwrap();
     let folder = temp.path();
-    let mut up = Atoll::up(folder, 2, ISLANDS);
+    let up = Atoll::up(folder, 2, ISLANDS);
     let ready = up.ready();
     let mut travellers = Settlers::enter(ready.value("join"), 2, 41);
     travellers.act_until(4);
