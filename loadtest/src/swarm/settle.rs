@@ -11,7 +11,7 @@ mod ground;
 mod plan;
 mod sight;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chunk_sync::client::Documents;
 use chunk_sync::ids::{IslandId, PlayerId};
@@ -209,9 +209,8 @@ impl Settlers {
 
     /// What is harder than the rest, of what was done.
     fn feat(&self, entry: &Entry) -> Option<&'static str> {
-        let node = |bot: usize| self.settlers[bot].inside.map(|inside| inside.node);
-        let bots: Vec<usize> = entry.moves.iter().map(|(bot, _)| *bot).collect();
-        let apart = bots.iter().any(|bot| node(*bot).is_some() && node(*bot) != node(bots[0]));
+        let nodes = entry.moves.keys().filter_map(|bot| Some(self.settlers[*bot].inside?.node));
+        let apart = nodes.collect::<BTreeSet<u32>>().len() > 1;
         match &entry.work {
             Work::None if apart => Some("gifts between nodes"),
             Work::Close(_) if apart => Some("trades between nodes"),
@@ -330,8 +329,14 @@ impl Settlers {
         let Wish { action, absurd, .. } = &asking.wish;
         let act = u64::from(number.number());
         let id = ActId { player: inside.player, epoch: number.epoch(), island: IslandId(inside.island), act };
-        let mut entry =
-            Entry { id, asked_ms: now_ms, moves: Vec::new(), work: Work::None, taken: None, absurd: *absurd };
+        let mut entry = Entry {
+            id,
+            asked_ms: now_ms,
+            moves: BTreeMap::new(),
+            work: Work::None,
+            taken: None,
+            absurd: *absurd,
+        };
         if !absurd {
             self.put_down(bot, inside, action, &mut entry);
         }
@@ -342,7 +347,8 @@ impl Settlers {
     /// What an action brings about if it is done.
     fn put_down(&mut self, bot: usize, inside: Inside, action: &Action, entry: &mut Entry) {
         let island = inside.island;
-        let mut moves = |whose: usize, change: Change| entry.moves.push((whose, change));
+        let mut moves =
+            |whose: usize, change: Change| books::add(entry.moves.entry(whose).or_default(), &change);
         match action {
             Action::Gather { chunk, resource } => {
                 let Some(ground) = self.grounds.get_mut(&(inside.seed, island)) else { return };

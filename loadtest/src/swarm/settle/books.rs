@@ -49,7 +49,7 @@ pub(super) fn change(items: &Items, sign: i64) -> Change {
     items.iter().map(|(kind, count)| (kind, sign * i64::from(count))).collect()
 }
 
-fn add(to: &mut Change, more: &Change) {
+pub(super) fn add(to: &mut Change, more: &Change) {
     more.iter().for_each(|(kind, count)| *to.entry(*kind).or_default() += count);
 }
 
@@ -136,8 +136,8 @@ pub(super) struct Entry {
     pub id: ActId,
     /// When it was first asked for.
     pub asked_ms: u64,
-    /// What it changes in bags, by bot.
-    pub moves: Vec<(usize, Change)>,
+    /// What it changes in bags, by bot: all of it at once, as it is done whole or not at all.
+    pub moves: BTreeMap<usize, Change>,
     /// What it does besides.
     pub work: Work,
     /// Units that it takes from a resource.

@@ -32,7 +32,7 @@ pub(super) struct Figures {
 }
 
 /// Times from the first ask for an act to its final answer, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct AnswerMs {
     /// Median.
     pub p50: f64,
@@ -43,7 +43,7 @@ pub struct AnswerMs {
 }
 
 /// What settlers did and heard. Counts and findings are those of the whole run, rates and times those of the window.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Settled {
     /// Acts asked for.
     pub acts: u64,

@@ -23,6 +23,7 @@ fn books() -> Books {
 }
 
 fn ask(books: &mut Books, act: u64, moves: Vec<(usize, Change)>, work: Work) {
+    let moves = moves.into_iter().collect();
     books.ask(0, number(act), Entry { id: id(act), asked_ms: 0, moves, work, taken: None, absurd: false });
 }
 
@@ -64,27 +65,6 @@ fn acknowledged_acts_count_refused_ones_do_not() {
     assert_eq!(bags(4, 16), [(3, 0), (0, 3)], "done twice");
     // What was never there is found too.
     assert_eq!(books.accounts[0].difference(&items(&[(ItemKind::Wood, 7), (ItemKind::Pick, 1)])), (0, 1));
-}
-
-#[test]
-fn an_act_of_unknown_outcome_is_done_whole_or_not_at_all() {
-    let mut books = books();
-    // A rope for four fibre; two planks for a wood.
-    let twist: Change = [(ItemKind::Rope, 1), (ItemKind::Fibre, -4)].into();
-    let split: Change = [(ItemKind::Plank, 2), (ItemKind::Wood, -1)].into();
-    books.accounts[0].start = Some(items(&[(ItemKind::Wood, 5), (ItemKind::Fibre, 4)]));
-    ask(&mut books, 1, vec![(0, twist)], Work::None);
-    ask(&mut books, 2, vec![(0, split)], Work::None);
-    answer(&mut books, 1, Fate::Unknown);
-    assert_eq!(books.give_up(0), 1);
-    assert_eq!(books.open(), 0);
-    let allowed = |rows: &[(ItemKind, u32)]| books.accounts[0].difference(&items(rows)) == (0, 0);
-    use ItemKind::{Fibre, Plank, Rope, Wood};
-    assert!(allowed(&[(Wood, 5), (Fibre, 4)]) && allowed(&[(Wood, 5), (Rope, 1)]));
-    assert!(allowed(&[(Wood, 4), (Plank, 2), (Fibre, 4)]) && allowed(&[(Wood, 4), (Plank, 2), (Rope, 1)]));
-    assert!(!allowed(&[(Wood, 4), (Fibre, 4)]), "half of one");
-    assert!(!allowed(&[(Wood, 5), (Rope, 1), (Fibre, 4)]), "a rope for nothing");
-    assert_eq!(books.accounts[0].difference(&items(&[(Wood, 5), (Rope, 2)])), (0, 1), "a rope too many");
 }
 
 #[test]
@@ -194,7 +174,7 @@ fn what_no_rule_allows_is_noted_when_it_is_done() {
         let entry = Entry {
             id: id(act),
             asked_ms: 0,
-            moves: Vec::new(),
+            moves: Default::default(),
             work: Work::None,
             taken: None,
             absurd: true,
