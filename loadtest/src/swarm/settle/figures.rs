@@ -51,7 +51,8 @@ pub struct Settled {
     pub actions: BTreeMap<&'static str, u64>,
     /// Final answers by outcome, refusals by reason.
     pub outcomes: BTreeMap<String, u64>,
-    /// What was done that is harder than the rest: gifts and trades between nodes, buildings over a chunk border.
+    /// What was done that is harder than the rest: gifts and trades between nodes, buildings over a chunk border or by leave;
+    /// and buildings that were refused after a revocation.
     pub feats: BTreeMap<&'static str, u64>,
     /// Final answers a second.
     pub acts_per_s: f64,

@@ -138,6 +138,8 @@ fn settlers_do_a_bit_of_everything_and_what_was_refused_is_not_missed() {
             "gather",
             "give",
             "offer",
+            "permit",
+            "revoke",
         ] {
             assert!(settled.actions.get(action).is_some_and(|count| *count > 0), "seed {seed}: {settled:?}");
         }

@@ -168,6 +168,46 @@ fn a_trade_is_closed_once() {
 }
 
 #[test]
+fn nobody_builds_who_asked_after_a_revocation_was_acknowledged() {
+    let corner = TilePos { x: 133, y: 133 };
+    let totem = Built { kind: StructureKind::Totem, corner, claims: vec![corner.chunk()], ..hut() };
+    let guest = |x| Work::Raise(Built { bot: 1, corner: TilePos { x, y: 128 }, ..hut() });
+    let allow = |leave| Work::Allow(id(1), 1, leave);
+    let mut books = books();
+    let done = |books: &mut Books, act, work| {
+        ask(books, act, Vec::new(), work);
+        answer(books, act, Fate::Done);
+    };
+    done(&mut books, 1, Work::Raise(totem));
+    done(&mut books, 2, allow(Leave::Given));
+    done(&mut books, 3, guest(128));
+    // Asked for before the owner was told that it is revoked.
+    ask(&mut books, 4, Vec::new(), guest(130));
+    done(&mut books, 5, allow(Leave::Revoked));
+    answer(&mut books, 4, Fate::Done);
+    // Leave was asked for once more before it was answered.
+    ask(&mut books, 6, Vec::new(), guest(132));
+    assert!(books.is_forbidden_act(0, number(6)));
+    done(&mut books, 7, allow(Leave::Given));
+    answer(&mut books, 6, Fate::Done);
+    done(&mut books, 8, allow(Leave::Revoked));
+    assert!(books.undue.is_empty());
+    ask(&mut books, 9, Vec::new(), guest(134));
+    answer(&mut books, 9, Fate::Refused);
+    done(&mut books, 10, guest(128 - 32));
+    assert!(books.undue.is_empty(), "refused, or off the estate");
+    done(&mut books, 11, guest(134));
+    assert_eq!(books.undue, [id(11)]);
+    // The estate may be gone.
+    ask(&mut books, 12, Vec::new(), guest(134));
+    ask(&mut books, 13, Vec::new(), Work::Fell(id(1)));
+    answer(&mut books, 12, Fate::Done);
+    answer(&mut books, 13, Fate::Done);
+    done(&mut books, 14, guest(134));
+    assert_eq!(books.undue, [id(11)]);
+}
+
+#[test]
 fn what_no_rule_allows_is_noted_when_it_is_done() {
     let mut books = books();
     for (act, fate) in [(1, Fate::Refused), (2, Fate::Unknown), (3, Fate::Done)] {
