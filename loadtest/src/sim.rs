@@ -108,6 +108,8 @@ pub struct Totals {
     pub acts: u64,
     /// Acts that they were told are done.
     pub acts_done: u64,
+    /// Those of which they were told so in a later session than the one that asked.
+    pub acts_done_later: u64,
     /// Acts that they were told are over: in a later session than the one that asked, and otherwise.
     pub acts_over_later: u64,
     /// See above.
@@ -187,6 +189,7 @@ impl Totals {
             (&mut self.skips, other.skips),
             (&mut self.acts, other.acts),
             (&mut self.acts_done, other.acts_done),
+            (&mut self.acts_done_later, other.acts_done_later),
             (&mut self.acts_over_later, other.acts_over_later),
             (&mut self.acts_over_elsewhere, other.acts_over_elsewhere),
             (&mut self.late_commits, other.late_commits),

@@ -372,3 +372,37 @@ fn publish(report: &Report, args: &SwarmArgs) -> Result<(), SwarmError> {
     }
     write!(io::stdout().lock(), "{report}").map_err(SwarmError::io("print the summary"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(never_answered: u64, check: Option<Findings>) -> Result<(), SwarmError> {
+        judge(&Settled { never_answered, check, ..Settled::default() })
+    }
+
+    #[test]
+    fn settlers_must_be_answered_and_see_everything_as_they_were_told() {
+        let seen = Findings { bags: 5, structures: 2, ..Findings::default() };
+        assert!(judged(0, Some(seen.clone())).is_ok());
+        assert!(judged(3, None).is_ok(), "interrupted: nobody waited for the answers, nothing was compared");
+        for (never_answered, unseen) in [(1, 0), (0, 1), (2, 3)] {
+            let open = judged(never_answered, Some(Findings { unseen, ..seen.clone() })).unwrap_err();
+            let told = format!(
+                "{never_answered} acts were never answered, and {unseen} things were seen by nobody at the end"
+            );
+            assert!(matches!(open, SwarmError::Open { .. }) && open.to_string() == told, "{open}");
+        }
+        let blind = judged(1, Some(Findings { unseen: 7, ..Findings::default() })).unwrap_err();
+        assert!(matches!(blind, SwarmError::Blind { unseen: 7 }), "{blind}");
+        // What is wrong is said before what is open.
+        for (lost, doubled, undue) in [(1, 0, 0), (0, 1, 0), (0, 0, 1)] {
+            let found = Findings { lost, doubled, undue, unseen: 7, ..seen.clone() };
+            let unsettled = judged(1, Some(found)).unwrap_err();
+            let told = format!(
+                "the world isn't as the bots were told: {lost} lost, {doubled} doubled, {undue} undue"
+            );
+            assert_eq!(unsettled.to_string(), told);
+        }
+    }
+}

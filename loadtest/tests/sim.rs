@@ -11,6 +11,9 @@ use loadtest::sim::{Outcome, Setup, Totals, each_seed, run_seed};
 /// Lines of the story that a failure shows.
 const STORY_LINES: usize = 60;
 
+/// How often, in the long run under faults, a bot that asked again in a later session was told that its act is done.
+const RESENDS_DONE_MIN: u64 = 200;
+
 fn report(outcome: &Outcome, setup: Setup, what: &str) -> String {
     let Setup { nodes, bots, seconds, faults, acts } = setup;
     let from = outcome.story.len().saturating_sub(STORY_LINES);
@@ -101,6 +104,8 @@ fn hundreds_of_seeds_hold_under_faults() {
         assert!(count > 0, "not once in all seeds: {what}");
     }
     acts_were_lively(&totals);
+    let later = totals.acts_done_later;
+    assert!(later >= RESENDS_DONE_MIN, "too few that asked again were told that it was done: {later}");
 }
 
 /// Every action was done and was refused, for every reason that matters, and what is rare happened.

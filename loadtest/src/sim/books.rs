@@ -143,9 +143,7 @@ impl Books {
         let right = match answer.outcome {
             ActOutcome::Done => done && result.is_some_and(|result| self.seen.is_settled(result)),
             ActOutcome::Refused => !done,
-            // The page allows it of what was asked for in an earlier session, and of what ended on another node: that is
-            // something whose transfer anybody may finish.
-            ActOutcome::Over => answer.later || result.is_some_and(|result| result.transfer.is_some()),
+            ActOutcome::Over => may_be_over(result, answer.later),
             ActOutcome::Waiting => false,
         };
         (!right).then(|| {
@@ -154,6 +152,15 @@ impl Books {
                 deed.action, deed.asked_ms
             )
         })
+    }
+}
+
+/// Whether an act may be told over: one that its home remembers as done only if it sent something, since anybody may
+/// finish a transfer and then nobody remembers how it ended; any other only if an earlier session asked for it.
+fn may_be_over(result: Option<&ActResult>, later: bool) -> bool {
+    match result {
+        Some(done) if done.refused.is_none() => done.transfer.is_some(),
+        _ => later,
     }
 }
 
@@ -173,6 +180,39 @@ impl Cluster {
             self.watch.fail(format!(
                 "{name} (bot {at}) travelled to island {wanted} and came in on island {island}, epoch {epoch:?}"
             ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::deeds::Answer;
+    use world_node::rules::recipes::Recipe;
+    use world_node::rules::{ActId, Action, Sender, TransferId};
+
+    #[test]
+    fn what_is_done_without_a_transfer_is_never_told_over() {
+        let key = (PlayerId(1), ActNumber::new(Epoch(1), 1));
+        let act = ActId { player: key.0, epoch: Epoch(1), island: IslandId(1), act: 1 };
+        let done = ActResult::default();
+        let refused = ActResult { refused: Some(200), ..done };
+        let sent = ActResult { transfer: Some(TransferId { act, sender: Sender::Player, step: 0 }), ..done };
+        let is_wrong = |result: Option<ActResult>, later| {
+            let mut books = Books::default();
+            let at = PartitionKey::player(key.0);
+            books.done.extend(result.map(|result| (key, (at, result))));
+            let answer = Some(Answer { outcome: ActOutcome::Over, code: 0, later });
+            let action = Action::Craft { recipe: Recipe::Rope };
+            books.is_wrong(key, &Deed { action, asked_ms: 0, answer }).is_some()
+        };
+        for (result, at_once, later) in [
+            (None, true, false),
+            (Some(refused), true, false),
+            (Some(sent), false, false),
+            (Some(done), true, true),
+        ] {
+            assert_eq!((is_wrong(result, false), is_wrong(result, true)), (at_once, later), "{result:?}");
         }
     }
 }

@@ -105,7 +105,10 @@ impl Cluster {
             ActOutcome::Over | ActOutcome::Waiting => tally.over += 1,
         }
         match acted.outcome {
-            ActOutcome::Done => self.totals.acts_done += 1,
+            ActOutcome::Done => {
+                self.totals.acts_done += 1;
+                self.totals.acts_done_later += u64::from(later);
+            }
             ActOutcome::Refused => *self.totals.acts_refused.entry(acted.reason.clone()).or_default() += 1,
             ActOutcome::Over | ActOutcome::Waiting if later => self.totals.acts_over_later += 1,
             ActOutcome::Over | ActOutcome::Waiting => self.totals.acts_over_elsewhere += 1,

@@ -241,6 +241,7 @@ fn summary(totals: &Totals, ran: u64, seconds: f64) -> String {
         ("acts", totals.acts),
         ("done", totals.acts_done),
         ("refused", totals.acts_refused.values().sum()),
+        ("done, told in a later session", totals.acts_done_later),
         ("over in a later session", totals.acts_over_later),
         ("over elsewhere", totals.acts_over_elsewhere),
         ("told to wait", totals.acts_waited),

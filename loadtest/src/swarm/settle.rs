@@ -1,4 +1,5 @@
-//! Bots that settle: they gather, craft, build, drop and pick up, give and trade, and keep books of what they were told.
+//! Bots that settle: they gather, craft, build, let each other build on estates, drop and pick up, give and trade, and
+//! keep books of what they were told.
 //! At the end the books are compared with what they see: every acknowledged act is there, none twice.
 //!
 //! Called by the engine. Pure: places, documents, answers and the time are handed in, what to do comes out. One swarm
@@ -11,7 +12,7 @@ mod ground;
 mod plan;
 mod sight;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chunk_sync::client::Documents;
 use chunk_sync::ids::{IslandId, PlayerId};
@@ -29,7 +30,7 @@ use world_node::rules::{ActId, Action};
 pub use self::check::Findings;
 pub use self::figures::{AnswerMs, Settled};
 
-use self::books::{Books, Built, Change, Deal, Entry, Fate, Laid, Work, change};
+use self::books::{Books, Built, Change, Deal, Entry, Fate, Laid, Leave, Work, change};
 use self::check::Seen;
 use self::figures::Figures;
 use self::ground::Ground;
@@ -193,12 +194,16 @@ impl Settlers {
             self.figures.waits += 1;
             return;
         }
+        let forbidden = self.books.is_forbidden_act(bot, acted.id);
         let Some(entry) = self.books.answer(bot, acted.id, Fate::from(acted.outcome)) else { return };
         self.figures.answered(acted, now_ms.saturating_sub(entry.asked_ms));
         if acted.outcome == ActOutcome::Done
             && let Some(feat) = self.feat(&entry)
         {
             self.figures.did(feat);
+        }
+        if forbidden && acted.outcome == ActOutcome::Refused {
+            self.figures.did("buildings refused after a revocation");
         }
         if let Some((at, units)) = entry.taken {
             let refused = acted.outcome == ActOutcome::Refused;
@@ -209,12 +214,12 @@ impl Settlers {
 
     /// What is harder than the rest, of what was done.
     fn feat(&self, entry: &Entry) -> Option<&'static str> {
-        let node = |bot: usize| self.settlers[bot].inside.map(|inside| inside.node);
-        let bots: Vec<usize> = entry.moves.iter().map(|(bot, _)| *bot).collect();
-        let apart = bots.iter().any(|bot| node(*bot).is_some() && node(*bot) != node(bots[0]));
+        let nodes = entry.moves.keys().filter_map(|bot| Some(self.settlers[*bot].inside?.node));
+        let apart = nodes.collect::<BTreeSet<u32>>().len() > 1;
         match &entry.work {
             Work::None if apart => Some("gifts between nodes"),
             Work::Close(_) if apart => Some("trades between nodes"),
+            Work::Raise(built) if self.books.is_by_leave(built) => Some("buildings by leave of an owner"),
             Work::Raise(built) => {
                 let mut tiles = plan::tiles(built.kind, built.corner, built.turned);
                 tiles.any(|tile| tile.chunk() != built.corner.chunk()).then_some("buildings over a border")
@@ -330,8 +335,14 @@ impl Settlers {
         let Wish { action, absurd, .. } = &asking.wish;
         let act = u64::from(number.number());
         let id = ActId { player: inside.player, epoch: number.epoch(), island: IslandId(inside.island), act };
-        let mut entry =
-            Entry { id, asked_ms: now_ms, moves: Vec::new(), work: Work::None, taken: None, absurd: *absurd };
+        let mut entry = Entry {
+            id,
+            asked_ms: now_ms,
+            moves: BTreeMap::new(),
+            work: Work::None,
+            taken: None,
+            absurd: *absurd,
+        };
         if !absurd {
             self.put_down(bot, inside, action, &mut entry);
         }
@@ -342,7 +353,8 @@ impl Settlers {
     /// What an action brings about if it is done.
     fn put_down(&mut self, bot: usize, inside: Inside, action: &Action, entry: &mut Entry) {
         let island = inside.island;
-        let mut moves = |whose: usize, change: Change| entry.moves.push((whose, change));
+        let mut moves =
+            |whose: usize, change: Change| books::add(entry.moves.entry(whose).or_default(), &change);
         match action {
             Action::Gather { chunk, resource } => {
                 let Some(ground) = self.grounds.get_mut(&(inside.seed, island)) else { return };
@@ -408,10 +420,13 @@ impl Settlers {
                 }
                 entry.work = Work::Close(*trade);
             }
-            Action::Collect { .. }
-            | Action::Permit { .. }
-            | Action::Revoke { .. }
-            | Action::Travel { .. } => {}
+            Action::Permit { estate, player, .. } | Action::Revoke { estate, player, .. } => {
+                let gives = matches!(action, Action::Permit { .. });
+                let meant = if gives { Leave::Given } else { Leave::Revoked };
+                let to = self.bot_of(*player);
+                to.iter().for_each(|to| entry.work = Work::Allow(*estate, *to, meant));
+            }
+            Action::Collect { .. } | Action::Travel { .. } => {}
         }
     }
 

@@ -13,6 +13,7 @@ use world_node::rules::items::{ItemKind, Items};
 use world_node::rules::site::TilePos;
 use world_node::rules::structures::StructureKind;
 
+pub(super) use self::leave::Leave;
 use super::ground::Resource;
 use super::plan;
 use crate::swarm::limits::{BOOKED_THINGS_MAX, CLOSED_DEALS_KEPT, UNKNOWN_ACTS_MAX, UNKNOWN_ACTS_TRIED_MAX};
@@ -49,7 +50,7 @@ pub(super) fn change(items: &Items, sign: i64) -> Change {
     items.iter().map(|(kind, count)| (kind, sign * i64::from(count))).collect()
 }
 
-fn add(to: &mut Change, more: &Change) {
+pub(super) fn add(to: &mut Change, more: &Change) {
     more.iter().for_each(|(kind, count)| *to.entry(*kind).or_default() += count);
 }
 
@@ -127,6 +128,8 @@ pub(super) enum Work {
     Offer(Deal),
     /// Accepts a trade or calls it off.
     Close(ActId),
+    /// Allows a bot to build on an estate, or no more.
+    Allow(ActId, usize, Leave),
 }
 
 /// An act that is asked for.
@@ -136,8 +139,8 @@ pub(super) struct Entry {
     pub id: ActId,
     /// When it was first asked for.
     pub asked_ms: u64,
-    /// What it changes in bags, by bot.
-    pub moves: Vec<(usize, Change)>,
+    /// What it changes in bags, by bot: all of it at once, as it is done whole or not at all.
+    pub moves: BTreeMap<usize, Change>,
     /// What it does besides.
     pub work: Work,
     /// Units that it takes from a resource.
@@ -171,6 +174,7 @@ pub(super) struct Books {
     taken: BTreeMap<(u32, TilePos), ActId>,
     /// Trades that were closed lately, by bot.
     closed: Vec<VecDeque<ActId>>,
+    leaves: leave::Leaves,
     /// Structures that surely stand, by bot.
     standing: Vec<BTreeSet<ActId>>,
     /// Acts that were done although no rule allows them, or not once more.
@@ -228,10 +232,12 @@ impl Books {
                 for tile in plan::tiles(built.kind, built.corner, built.turned) {
                     self.taken.entry((built.island, tile)).or_insert(entry.id);
                 }
+                self.raise_asked(entry.id, built);
                 self.built.insert(entry.id, built.clone());
             }
             Work::Lay(laid) => drop(self.laid.insert(entry.id, laid.clone())),
             Work::Offer(deal) => drop(self.deals.insert(entry.id, deal.clone())),
+            Work::Allow(estate, bot, _) => self.leave_asked(*estate, *bot),
             Work::None | Work::Fell(_) | Work::Lift(..) | Work::Close(_) => {}
         }
         self.open.insert((bot, number), entry);
@@ -262,6 +268,7 @@ impl Books {
         match &entry.work {
             Work::None => {}
             Work::Raise(_) => {
+                self.raise_answered(entry.id, fate);
                 let Some(built) = self.built.get_mut(&entry.id) else { return };
                 built.raised = fate;
                 if fate == Fate::Done {
@@ -302,6 +309,7 @@ impl Books {
             }
             Work::Offer(_) => drop(self.deals.remove(&entry.id)),
             Work::Close(trade) => self.deal_closed(entry, *trade, fate),
+            Work::Allow(estate, bot, leave) => self.leave_answered((*estate, *bot), *leave, fate),
         }
     }
 
@@ -428,5 +436,6 @@ impl Laid {
 }
 
 mod joint;
+mod leave;
 #[cfg(test)]
 mod tests;

@@ -32,7 +32,7 @@ pub(super) struct Figures {
 }
 
 /// Times from the first ask for an act to its final answer, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct AnswerMs {
     /// Median.
     pub p50: f64,
@@ -43,7 +43,7 @@ pub struct AnswerMs {
 }
 
 /// What settlers did and heard. Counts and findings are those of the whole run, rates and times those of the window.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Settled {
     /// Acts asked for.
     pub acts: u64,
@@ -51,7 +51,8 @@ pub struct Settled {
     pub actions: BTreeMap<&'static str, u64>,
     /// Final answers by outcome, refusals by reason.
     pub outcomes: BTreeMap<String, u64>,
-    /// What was done that is harder than the rest: gifts and trades between nodes, buildings over a chunk border.
+    /// What was done that is harder than the rest: gifts and trades between nodes, buildings over a chunk border or by leave;
+    /// and buildings that were refused after a revocation.
     pub feats: BTreeMap<&'static str, u64>,
     /// Final answers a second.
     pub acts_per_s: f64,

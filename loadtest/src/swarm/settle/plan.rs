@@ -8,7 +8,7 @@ use chunk_sync::ids::{IslandId, PlayerId};
 use chunk_sync::place::{ChunkPos, Place};
 use chunk_sync::random::{RngExt, Stream};
 use chunk_sync::time::Tick;
-use world_node::rules::documents::BagRecord;
+use world_node::rules::documents::{BagRecord, Right};
 use world_node::rules::items::{ItemKind, Items};
 use world_node::rules::limits::{REACH_QUANTA, TILE_QUANTA};
 use world_node::rules::recipes::Recipe;
@@ -17,7 +17,7 @@ use world_node::rules::site::TilePos;
 use world_node::rules::structures::StructureKind;
 use world_node::rules::{ActId, Action};
 
-use super::books::{Books, Fate};
+use super::books::{Books, Fate, Leave};
 use super::ground::Ground;
 use super::sight;
 use crate::swarm::limits::{
@@ -93,7 +93,7 @@ fn any_of<T>(draws: &mut Stream, mut some: Vec<T>) -> Option<T> {
 type Choice = fn(&mut Situation<'_>, &mut Stream) -> Option<Wish>;
 
 /// What can be wanted, and how much.
-const CHOICES: [(u32, Choice); 12] = [
+const CHOICES: [(u32, Choice); 13] = [
     (40, gather),
     (24, craft),
     (20, build),
@@ -105,6 +105,7 @@ const CHOICES: [(u32, Choice); 12] = [
     (16, close_deal),
     (3, collect),
     (4, claim),
+    (6, allow),
     (6, absurd),
 ];
 
@@ -340,6 +341,21 @@ fn claim(now: &mut Situation<'_>, draws: &mut Stream) -> Option<Wish> {
     let around = place.chunk().around(1).filter(|chunk| *chunk != place.chunk());
     let chunks = around.filter(|_| draws.random_range(0..4) == 0).collect();
     now.ground.is_buildable(place).then(|| Wish::here(Action::ClaimEstate { place, chunks }))
+}
+
+/// Lets a neighbour build on its estate, or no more.
+fn allow(now: &mut Situation<'_>, draws: &mut Stream) -> Option<Wish> {
+    let totems = now.books.standing(now.bot);
+    let totems = totems.filter(|(_, built)| built.kind == StructureKind::Totem && built.island == now.island);
+    let (estate, corner) = any_of(draws, totems.map(|(id, built)| (id, built.corner)).collect())?;
+    let (chunk, other) = (corner.chunk(), any_of(draws, now.neighbours.clone())?);
+    let player = other.player;
+    let action = match now.books.leave(estate, other.bot) {
+        None | Some(Leave::Revoked) => Action::Permit { chunk, estate, player, rights: vec![Right::Build] },
+        Some(Leave::Given) => Action::Revoke { chunk, estate, player },
+        Some(Leave::Asked | Leave::Unknown) => return None,
+    };
+    Some(Wish::at(action, middle(corner)))
 }
 
 /// Something that no rule allows, whatever the world is like.

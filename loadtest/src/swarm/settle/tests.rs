@@ -138,6 +138,8 @@ fn settlers_do_a_bit_of_everything_and_what_was_refused_is_not_missed() {
             "gather",
             "give",
             "offer",
+            "permit",
+            "revoke",
         ] {
             assert!(settled.actions.get(action).is_some_and(|count| *count > 0), "seed {seed}: {settled:?}");
         }
@@ -166,6 +168,69 @@ fn what_is_over_or_never_answered_may_be_so_or_so() {
         assert_eq!(settled.waits, settled.never_answered, "{settled:?}");
         assert_eq!(settled.acts, settled.never_answered + settled.outcomes.get("over").copied().unwrap_or(0));
     }
+}
+
+/// What a settler asks for and nobody ever answers, in a world where everybody began with these bags.
+fn never_answered(bags: &[Items], asked: &[(usize, Action)]) -> World {
+    let mut world = World::new(7, |_| ActOutcome::Waiting);
+    for (bot, bag) in bags.iter().enumerate() {
+        world.settlers.books.accounts[bot].start = Some(bag.clone());
+    }
+    for (bot, action) in asked {
+        ask_alone(&mut world, *bot, action.clone());
+    }
+    assert_eq!(world.settlers.open(), asked.len());
+    world.settlers.give_up();
+    assert_eq!(world.settlers.open(), 0);
+    world
+}
+
+fn ask_alone(world: &mut World, bot: usize, action: Action) -> ActId {
+    let wish = Wish { action, near: None, absurd: false, garbled: false };
+    world.ask(bot, &Asking { bytes: encode(&wish.action), wish });
+    let (player, epoch) = (PlayerId(welcome(bot).player), chunk_sync::ids::Epoch(1));
+    ActId { player, epoch, island: IslandId(1), act: world.numbers[bot].into() }
+}
+
+#[test]
+fn an_act_of_unknown_outcome_is_done_whole_or_not_at_all() {
+    use ItemKind::{Fibre, Plank, Rope, Wood};
+    use world_node::rules::recipes::Recipe;
+    let items = |rows: &[(ItemKind, u32)]| Items::from(rows);
+    // A rope for four fibre; two planks for a wood.
+    let crafts = [Recipe::Rope, Recipe::Plank].map(|recipe| (0, Action::Craft { recipe }));
+    let world = never_answered(&[items(&[(Wood, 5), (Fibre, 4)])], &crafts);
+    let account = &world.settlers.books.accounts[0];
+    let allowed = |rows: &[(ItemKind, u32)]| account.difference(&items(rows)) == (0, 0);
+    assert!(allowed(&[(Wood, 5), (Fibre, 4)]) && allowed(&[(Wood, 5), (Rope, 1)]));
+    assert!(allowed(&[(Wood, 4), (Plank, 2), (Fibre, 4)]) && allowed(&[(Wood, 4), (Plank, 2), (Rope, 1)]));
+    assert!(!allowed(&[(Wood, 4), (Fibre, 4)]), "half of one");
+    assert!(!allowed(&[(Wood, 5), (Rope, 1), (Fibre, 4)]), "a rope for nothing");
+    assert_eq!(account.difference(&items(&[(Wood, 5), (Rope, 2)])), (0, 1), "a rope too many");
+}
+
+#[test]
+fn a_trade_of_unknown_outcome_is_in_both_bags_whole_or_in_neither() {
+    use ItemKind::{Stone, Wood};
+    let mut world = World::new(7, |asking| match asking.wish.action {
+        Action::Accept { .. } => ActOutcome::Over,
+        _ => ActOutcome::Done,
+    });
+    for (bot, kind) in [(0, Wood), (1, Stone)] {
+        world.settlers.books.accounts[bot].start = Some(Items::of(kind, 10));
+    }
+    let (give, want) = (Items::of(Wood, 3), Items::of(Stone, 2));
+    let trade = ask_alone(&mut world, 0, Action::Offer { to: PlayerId(welcome(1).player), give, want });
+    ask_alone(&mut world, 1, Action::Accept { trade });
+    let torn = |mine: [u32; 2], theirs: [u32; 2]| {
+        let bags = [(0, mine), (1, theirs)]
+            .map(|(bot, [wood, stone])| (bot, Items::from(&[(Wood, wood), (Stone, stone)][..])));
+        world.settlers.books.torn(&bags.into()).len()
+    };
+    assert_eq!([torn([7, 0], [0, 10]), torn([7, 2], [3, 8])], [0; 2], "open still, or accepted");
+    assert_eq!(torn([7, 0], [3, 10]), 1, "got the goods, paid nothing");
+    assert_eq!(torn([7, 2], [0, 8]), 1, "paid, got nothing");
+    assert_eq!(torn([7, 2], [3, 10]), 1, "paid with what it kept");
 }
 
 #[test]

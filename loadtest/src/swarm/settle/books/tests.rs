@@ -23,6 +23,7 @@ fn books() -> Books {
 }
 
 fn ask(books: &mut Books, act: u64, moves: Vec<(usize, Change)>, work: Work) {
+    let moves = moves.into_iter().collect();
     books.ask(0, number(act), Entry { id: id(act), asked_ms: 0, moves, work, taken: None, absurd: false });
 }
 
@@ -64,27 +65,6 @@ fn acknowledged_acts_count_refused_ones_do_not() {
     assert_eq!(bags(4, 16), [(3, 0), (0, 3)], "done twice");
     // What was never there is found too.
     assert_eq!(books.accounts[0].difference(&items(&[(ItemKind::Wood, 7), (ItemKind::Pick, 1)])), (0, 1));
-}
-
-#[test]
-fn an_act_of_unknown_outcome_is_done_whole_or_not_at_all() {
-    let mut books = books();
-    // A rope for four fibre; two planks for a wood.
-    let twist: Change = [(ItemKind::Rope, 1), (ItemKind::Fibre, -4)].into();
-    let split: Change = [(ItemKind::Plank, 2), (ItemKind::Wood, -1)].into();
-    books.accounts[0].start = Some(items(&[(ItemKind::Wood, 5), (ItemKind::Fibre, 4)]));
-    ask(&mut books, 1, vec![(0, twist)], Work::None);
-    ask(&mut books, 2, vec![(0, split)], Work::None);
-    answer(&mut books, 1, Fate::Unknown);
-    assert_eq!(books.give_up(0), 1);
-    assert_eq!(books.open(), 0);
-    let allowed = |rows: &[(ItemKind, u32)]| books.accounts[0].difference(&items(rows)) == (0, 0);
-    use ItemKind::{Fibre, Plank, Rope, Wood};
-    assert!(allowed(&[(Wood, 5), (Fibre, 4)]) && allowed(&[(Wood, 5), (Rope, 1)]));
-    assert!(allowed(&[(Wood, 4), (Plank, 2), (Fibre, 4)]) && allowed(&[(Wood, 4), (Plank, 2), (Rope, 1)]));
-    assert!(!allowed(&[(Wood, 4), (Fibre, 4)]), "half of one");
-    assert!(!allowed(&[(Wood, 5), (Rope, 1), (Fibre, 4)]), "a rope for nothing");
-    assert_eq!(books.accounts[0].difference(&items(&[(Wood, 5), (Rope, 2)])), (0, 1), "a rope too many");
 }
 
 #[test]
@@ -188,13 +168,53 @@ fn a_trade_is_closed_once() {
 }
 
 #[test]
+fn nobody_builds_who_asked_after_a_revocation_was_acknowledged() {
+    let corner = TilePos { x: 133, y: 133 };
+    let totem = Built { kind: StructureKind::Totem, corner, claims: vec![corner.chunk()], ..hut() };
+    let guest = |x| Work::Raise(Built { bot: 1, corner: TilePos { x, y: 128 }, ..hut() });
+    let allow = |leave| Work::Allow(id(1), 1, leave);
+    let mut books = books();
+    let done = |books: &mut Books, act, work| {
+        ask(books, act, Vec::new(), work);
+        answer(books, act, Fate::Done);
+    };
+    done(&mut books, 1, Work::Raise(totem));
+    done(&mut books, 2, allow(Leave::Given));
+    done(&mut books, 3, guest(128));
+    // Asked for before the owner was told that it is revoked.
+    ask(&mut books, 4, Vec::new(), guest(130));
+    done(&mut books, 5, allow(Leave::Revoked));
+    answer(&mut books, 4, Fate::Done);
+    // Leave was asked for once more before it was answered.
+    ask(&mut books, 6, Vec::new(), guest(132));
+    assert!(books.is_forbidden_act(0, number(6)));
+    done(&mut books, 7, allow(Leave::Given));
+    answer(&mut books, 6, Fate::Done);
+    done(&mut books, 8, allow(Leave::Revoked));
+    assert!(books.undue.is_empty());
+    ask(&mut books, 9, Vec::new(), guest(134));
+    answer(&mut books, 9, Fate::Refused);
+    done(&mut books, 10, guest(128 - 32));
+    assert!(books.undue.is_empty(), "refused, or off the estate");
+    done(&mut books, 11, guest(134));
+    assert_eq!(books.undue, [id(11)]);
+    // The estate may be gone.
+    ask(&mut books, 12, Vec::new(), guest(134));
+    ask(&mut books, 13, Vec::new(), Work::Fell(id(1)));
+    answer(&mut books, 12, Fate::Done);
+    answer(&mut books, 13, Fate::Done);
+    done(&mut books, 14, guest(134));
+    assert_eq!(books.undue, [id(11)]);
+}
+
+#[test]
 fn what_no_rule_allows_is_noted_when_it_is_done() {
     let mut books = books();
     for (act, fate) in [(1, Fate::Refused), (2, Fate::Unknown), (3, Fate::Done)] {
         let entry = Entry {
             id: id(act),
             asked_ms: 0,
-            moves: Vec::new(),
+            moves: Default::default(),
             work: Work::None,
             taken: None,
             absurd: true,

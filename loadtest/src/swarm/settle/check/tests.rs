@@ -82,7 +82,7 @@ fn books(acts: Vec<(Work, Change, Fate)>) -> Books {
     books.accounts[0].start = Some(Items::of(ItemKind::Wood, 10));
     for (at, (work, change, fate)) in acts.into_iter().enumerate() {
         let (act, number) = (at as u64 + 1, ActNumber::new(Epoch(1), at as u32 + 1));
-        let moves = vec![(0, change)];
+        let moves = [(0, change)].into();
         books.ask(0, number, Entry { id: id(act), asked_ms: 0, moves, work, taken: None, absurd: false });
         assert!(books.answer(0, number, fate).is_some());
     }
