@@ -9,3 +9,6 @@ pub(crate) mod limits;
 pub(crate) use command::{Options, command_export, command_import, options, run};
 pub(crate) use export::is_live;
 pub(crate) use import::refuse_unfinished;
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ use chunk_sync_io::store::StoreUrl;
 
 pub(crate) use away::{Away, mark_of};
 pub(crate) use command::{Options, command_resume, command_suspend, options, run};
-pub(crate) use plan::{all_open, suspended_islands};
+pub(crate) use plan::{all_open, suspended_islands, too_many};
 
 /// The folder of archives in an embedded store's data folder.
 const FOLDER: &str = "archive";
@@ -73,14 +73,27 @@ pub(crate) enum IslandError {
     /// The archive can't be used. Nothing was changed.
     #[error("{0}; nothing was changed")]
     Archive(#[from] file::ArchiveError),
-    /// The store failed. Whatever was done so far, doing it again finishes it.
+    /// The store can't be read. Nothing was changed.
+    #[error("{0}; nothing was changed")]
+    Unread(StoreFault),
+    /// The store has what can't be read, whenever it is asked. Nothing was changed.
+    #[error("{0}; nothing was changed. Put the store back from a copy")]
+    Damaged(String),
+    /// The store failed on the way. Whatever was done so far, doing it again finishes it.
     #[error("{0}; do it again to finish it")]
     Store(String),
+    /// It was begun, and doing it again doesn't finish it.
+    #[error("{0}")]
+    Stuck(String),
 }
 
+/// Of reading, which comes before anything is changed.
 impl From<StoreFault> for IslandError {
     fn from(fault: StoreFault) -> Self {
-        Self::Store(fault.to_string())
+        match fault {
+            StoreFault::Broken { text } => Self::Damaged(text),
+            fault => Self::Unread(fault),
+        }
     }
 }
 

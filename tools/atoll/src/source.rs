@@ -14,8 +14,8 @@ use crate::failure::Failure;
 use crate::islands::Archives;
 use crate::limits::{ANSWER_BYTES_MAX, ANSWER_WAIT};
 
-/// The file that every embedded store has.
-const STORE_FILE: &str = "store.redb";
+/// The files of an embedded store. One that has lost the first is there, and is said to be incomplete when it is opened.
+const STORE_FILES: [&str; 2] = ["store.redb", "store.made"];
 
 /// Where a tool looks, as it was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -114,7 +114,7 @@ impl Source {
     pub(crate) async fn open(&self) -> Result<Opened, Failure> {
         let url = self.url()?;
         if let StoreUrl::Embedded(folder) = &url
-            && !folder.join(STORE_FILE).is_file()
+            && !STORE_FILES.iter().any(|file| folder.join(file).try_exists().unwrap_or(true))
         {
             let folder = folder.display();
             return Err(Failure::setup(format!(
@@ -180,4 +180,20 @@ pub(crate) fn ask(url: &str, path: &str) -> Result<(u16, String), Failure> {
         Some((status, body.to_owned()))
     });
     parts.ok_or_else(|| Failure::setup(format!("--http {url}: it does not answer as an admin port does")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_lost_its_file_is_not_said_to_be_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().display().to_string();
+        let source = Source { store: None, data, ledger: None, archive: None, http: None };
+        let said = async || source.open().await.err().expect("is refused").lines().join("; ");
+        assert!(said().await.contains("there is no store"), "{}", said().await);
+        std::fs::write(folder.path().join("store.made"), "00000000000000000007").unwrap();
+        assert!(said().await.contains("store.redb is missing, though store.made says"), "{}", said().await);
+    }
 }

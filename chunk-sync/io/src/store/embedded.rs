@@ -11,6 +11,7 @@ mod engine;
 mod file;
 mod ledger;
 mod partition;
+mod room;
 mod rows;
 mod shelf;
 mod whole;

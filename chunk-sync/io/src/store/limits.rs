@@ -43,6 +43,10 @@ pub const REPLICA_AGAIN_MS: u64 = 5_000;
 pub const REOPEN_EVERY_MS: u64 = 1_000;
 /// A try to write that fails costs a repair of the file; this many times as long goes by before the next one.
 pub const REOPENING_SHARE: u32 = 10;
+/// What must fit on a disk that was full before the embedded store writes to its file again.
+pub const ROOM_WANTED_BYTES: usize = 1024 * 1024;
+/// After so long it writes to its file even so: room within the file is enough for some commits.
+pub const ROOM_WANTED_MS_MAX: u64 = 600_000;
 
 /// Connections of one handle to each master of Redis, whatever its load; ops queries add one to a replica of each.
 pub const REDIS_CONNECTIONS_PER_MASTER: usize = 3;

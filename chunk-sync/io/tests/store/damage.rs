@@ -301,24 +301,56 @@ async fn a_file_that_is_missing_or_empty_is_no_new_world() {
     assert!(folder.path().join("store.made").exists());
 }
 
-/// Whoever removes the file of a running store gets no second one in its place.
+/// Whoever removes the file of a running store, or moves it away, gets no second one in its place, and nothing is written
+/// to what was moved.
 #[tokio::test]
 async fn a_file_that_goes_while_it_is_used_ends_the_store() {
-    let folder = tempfile::tempdir().expect("a folder");
-    filled(folder.path()).await;
-    let store = open(folder.path()).await.expect("opens");
-    std::fs::remove_file(folder.path().join(FILE)).expect("was there");
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let text = loop {
-        let commit = Commit::new(key(1), Token(1 << 50)).put("bag", Bytes::from("x"));
-        match store.call(StoreOp::Commit(commit)).await {
-            StoreAnswer::Failed(StoreFault::Broken { text }) => break text,
-            StoreAnswer::Failed(StoreFault::TimedOut | StoreFault::Away) => {}
-            other => panic!("{other:?}"),
+    for moved in [false, true] {
+        let folder = tempfile::tempdir().expect("a folder");
+        filled(folder.path()).await;
+        let store = open(folder.path()).await.expect("opens");
+        let (file, aside) = (folder.path().join(FILE), folder.path().join("aside"));
+        match moved {
+            true => std::fs::rename(&file, aside).expect("is moved"),
+            false => std::fs::remove_file(&file).expect("was there"),
         }
-        assert!(Instant::now() < deadline, "nobody says what is wrong");
-    };
-    assert!(text.contains("store.redb is missing"), "{text}");
-    assert!(!folder.path().join(FILE).exists(), "a new world began");
-    assert!(matches!(load(&store, 1).await, Err(StoreFault::Broken { .. })));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let text = loop {
+            let commit = Commit::new(key(1), Token(1 << 50)).put("bag", Bytes::from("x"));
+            match store.call(StoreOp::Commit(commit)).await {
+                StoreAnswer::Failed(StoreFault::Broken { text }) => break text,
+                StoreAnswer::Failed(StoreFault::TimedOut | StoreFault::Away) => {}
+                other => panic!("moved {moved}: {other:?}"),
+            }
+            assert!(Instant::now() < deadline, "nobody says what is wrong");
+        };
+        assert!(text.contains("store.redb is missing"), "{text}");
+        assert!(!file.exists(), "a new world began");
+        assert!(matches!(load(&store, 1).await, Err(StoreFault::Broken { .. })));
+    }
+}
+
+/// What lies beside the file is of use, and nobody needs it: without it the store is read and written, and it is written
+/// as soon as it can be.
+#[tokio::test]
+async fn a_store_that_cannot_say_how_far_it_goes_is_served() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let wanted = filled(folder.path()).await;
+    let witness = folder.path().join("store.made");
+    let batch = || std::fs::read_to_string(&witness).expect("reads")[..20].parse::<u64>().expect("a number");
+    let before = batch();
+    std::fs::remove_file(&witness).expect("was there");
+    std::fs::create_dir(&witness).expect("is in its way");
+    let store = open(folder.path()).await.expect("opens");
+    assert_eq!(asked("without it", &store, &wanted).await.1, 0);
+    for token in [1, 2] {
+        let commit = Commit::new(key(1), Token(token << 50)).put("bag", Bytes::from("x"));
+        let said = store.call(StoreOp::Commit(commit)).await;
+        assert!(matches!(said, StoreAnswer::Committed(CommitOutcome::Done { .. })), "{said:?}");
+        if token == 1 {
+            std::fs::remove_dir(&witness).expect("is empty");
+        }
+    }
+    drop(store);
+    assert!(batch() >= before + 2, "{} after {before}", batch());
 }

@@ -156,7 +156,7 @@ async fn run_import(options: &Options) -> Result<String, Failure> {
     let done = import(&opened.store, &ledger, &options.file, options.accepting).await;
     storage::close(opened.store).await;
     match done {
-        Ok(Imported { about, counts, findings }) => {
+        Ok(Imported { about, counts, found }) => {
             let mut text = format!(
                 "{shown}, written by version {}: {} partitions, {} residents, {} index entries; books opened in {}\n",
                 about.program,
@@ -165,12 +165,15 @@ async fn run_import(options: &Options) -> Result<String, Failure> {
                 counts.index_entries,
                 ledger.display()
             );
-            findings.iter().for_each(|finding| text += &format!("FINDING, accepted: {finding}\n"));
+            found.told.iter().for_each(|finding| text += &format!("FINDING, accepted: {finding}\n"));
+            if found.total > 0 {
+                text += &format!("{} findings accepted{}\n", found.total, found.untold());
+            }
             Ok(text)
         }
-        Err(ImportError::Findings(findings)) => {
-            let mut lines: Vec<String> = findings.iter().map(|text| format!("{shown}: {text}")).collect();
-            lines.push(format!("{shown}: {}", ImportError::Findings(findings)));
+        Err(ImportError::Findings(found)) => {
+            let mut lines: Vec<String> = found.told.iter().map(|text| format!("{shown}: {text}")).collect();
+            lines.push(format!("{shown}: {}", ImportError::Findings(found)));
             Err(Failure::Setup(lines))
         }
         Err(error @ (ImportError::File(_) | ImportError::NotEmpty(_))) => {

@@ -20,7 +20,7 @@ use crate::audit::accounts::{Accounts, Opening};
 use crate::audit::complete::{AuditError, clock, each_partition, read_books};
 use crate::audit::part;
 use crate::audit::record::RECORD_VERSION;
-use crate::islands::{Archives, Away, all_open, mark_of};
+use crate::islands::{Archives, Away, all_open, mark_of, too_many};
 
 /// What an export came to.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(super) enum ExportError {
     /// The file can't be written.
     #[error("{0}")]
     Write(#[from] FormatError),
-    /// An archive of a suspended island can't be used.
+    /// What is suspended can't be in the file.
     #[error("{0}; an export has everything in it, also what is suspended")]
     Archive(String),
     /// Something can't be read.
@@ -141,6 +141,9 @@ async fn attempt(
     new: &Path,
     leave_out: bool,
 ) -> Result<(Exported, usize), ExportError> {
+    if let Some(why) = too_many(store).await? {
+        return Err(ExportError::Archive(why));
+    }
     let away = Away::read(store, archives).await?;
     let (taken_ms, live) = (clock(store).await?, is_live(store).await?);
     let mut before: BTreeMap<PartitionKey, u128> = BTreeMap::new();
@@ -197,7 +200,7 @@ fn whole(away: &Away, mut raw: RawPartition) -> Result<RawPartition, String> {
         && let Some(document) = raw.docs.get_mut(DOC_PLAN)
         && let Some(plan) = decode::<PlanRecord>(&document.value).filter(|plan| !plan.suspended.is_empty())
     {
-        document.value = encode(&all_open(&plan)).into();
+        document.value = encode(&all_open(&plan)?).into();
     }
     Ok(raw)
 }

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use chunk_sync::records::WORLD;
+use chunk_sync::records::{CLUSTER_PLAN, DOC_PLAN, PlanRecord, WORLD, decode};
 use chunk_sync::store::{
-    Commit, CommitOutcome, PartitionKey, RestoreError, StoreAnswer, StoreFault, StoreOp, Token,
+    Commit, CommitOutcome, PartitionKey, RawPartition, RestoreError, StoreAnswer, StoreFault, StoreOp, Token,
 };
 use chunk_sync_io::store::StoreHandle;
 
@@ -18,7 +18,7 @@ use crate::books::frame::Page;
 use crate::books::sink::{LedgerSink, SinkError};
 use crate::books::{self, token};
 use crate::failure::Failure;
-use crate::islands::Archives;
+use crate::islands::{Archives, all_open};
 
 const CLUSTER_IMPORT: &str = "import";
 const DOC_IMPORT: &str = "import";
@@ -33,7 +33,16 @@ pub(super) struct Imported {
     /// What was in it.
     pub(super) counts: Counts,
     /// What the audit found that came after it.
-    pub(super) findings: Vec<String>,
+    pub(super) found: AuditFindings,
+}
+
+/// What is wrong with an imported world.
+#[derive(Debug, Default)]
+pub(super) struct AuditFindings {
+    /// How much.
+    pub(super) total: u64,
+    /// What, up to a limit.
+    pub(super) told: Vec<String>,
 }
 
 /// Why a world was not imported.
@@ -56,11 +65,22 @@ pub(super) enum ImportError {
     Claim(String),
     /// The world is there, and not right.
     #[error(
-        "the world was written, but its audit found {} things, so no cluster starts on it. Empty the store and the \
+        "the world was written, but its audit found {} things{}, so no cluster starts on it. Empty the store and the \
          ledger's folder; import another file, or this one with --accept-findings",
-        .0.len()
+        .0.total,
+        .0.untold()
     )]
-    Findings(Vec<String>),
+    Findings(AuditFindings),
+}
+
+impl AuditFindings {
+    /// What to say of those that are not told.
+    pub(super) fn untold(&self) -> String {
+        match self.total.saturating_sub(self.told.len() as u64) {
+            0 => String::new(),
+            _ => format!(" (the first {} are told)", self.told.len()),
+        }
+    }
 }
 
 impl From<AuditError> for ImportError {
@@ -76,7 +96,7 @@ impl From<StoreFault> for ImportError {
 }
 
 /// Reads a whole file and believes nothing of it.
-fn check(path: &Path) -> Result<Imported, FormatError> {
+pub(super) fn check(path: &Path) -> Result<Imported, FormatError> {
     let mut pieces = Pieces::begin(BufReader::new(File::open(path)?))?;
     let mut about = None;
     let mut end = None;
@@ -87,13 +107,24 @@ fn check(path: &Path) -> Result<Imported, FormatError> {
             Piece::End(counts) => end = Some(counts),
             Piece::Partition(raw) => {
                 raw.check().map_err(|error| FormatError::Cut(format!("partition {}: {error}", raw.key)))?;
+                check_plan(&raw)?;
             }
             Piece::Index(..) | Piece::Ledger(_) | Piece::Opening(_) => {}
         }
     }
     match (about, end) {
-        (Some(about), Some(counts)) => Ok(Imported { about, counts, findings: Vec::new() }),
+        (Some(about), Some(counts)) => Ok(Imported { about, counts, found: AuditFindings::default() }),
         _ => Err(FormatError::Cut("it has no beginning".to_owned())),
+    }
+}
+
+/// Wants no more islands than nodes can tell each other of.
+fn check_plan(raw: &RawPartition) -> Result<(), FormatError> {
+    let document = raw.docs.get(DOC_PLAN).filter(|_| raw.key == PartitionKey::cluster(WORLD, CLUSTER_PLAN));
+    let plan = document.and_then(|document| decode::<PlanRecord>(&document.value));
+    match plan.map_or(Ok(()), |plan| all_open(&plan).map(|_| ())) {
+        Ok(()) => Ok(()),
+        Err(why) => Err(FormatError::Cut(format!("partition {}: {why}", raw.key))),
     }
 }
 
@@ -135,16 +166,17 @@ pub(super) async fn import(
     books::claim_folder(store, ledger)
         .await
         .map_err(|failure| ImportError::Claim(failure.lines().join("; ")))?;
-    imported.findings = audit(store, Some(ledger), &Archives::default()).await?.findings;
-    if !imported.findings.is_empty() && !accepting {
-        return Err(ImportError::Findings(imported.findings));
+    let report = audit(store, Some(ledger), &Archives::default()).await?;
+    imported.found = AuditFindings { total: report.findings_total, told: report.findings };
+    if imported.found.total > 0 && !accepting {
+        return Err(ImportError::Findings(imported.found));
     }
     mark(store, false).await?;
     Ok(imported)
 }
 
 /// Restores a partition; after a lost answer it may be there already, and is asked for again.
-async fn restore(store: &StoreHandle, raw: &chunk_sync::store::RawPartition) -> Result<(), RestoreError> {
+async fn restore(store: &StoreHandle, raw: &RawPartition) -> Result<(), RestoreError> {
     match store.ops().restore_partition(raw).await {
         Err(RestoreError::Store(StoreFault::TimedOut)) => match store.ops().restore_partition(raw).await {
             Err(RestoreError::Present { .. }) => Ok(()),

@@ -59,6 +59,13 @@ impl Remembered {
         true
     }
 
+    /// Forgets a name.
+    pub(crate) fn forget(&mut self, name: u128) {
+        if self.known.remove(&name) {
+            self.order.retain(|known| *known != name);
+        }
+    }
+
     fn has(&self, name: u128) -> bool {
         self.known.contains(&name)
     }

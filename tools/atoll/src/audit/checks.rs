@@ -76,9 +76,16 @@ impl Checks<'_> {
     fn note(&mut self, finding: Finding, rests_on: RestsOn) {
         let found = Found { finding, rests_on };
         // Of what can't be read nothing else is said.
-        if found.is_seen(&self.world.moving) && found.is_seen(&self.world.unread) {
+        let is_read = found.is_seen(&self.world.unread) && !self.may_be_unread(&found);
+        if found.is_seen(&self.world.moving) && is_read {
             self.found.push(found);
         }
+    }
+
+    /// Whether it rests on a partition that isn't there, while one that can't be read has no name left and may be it.
+    fn may_be_unread(&self, found: &Found) -> bool {
+        let RestsOn::Places(places) = &found.rests_on else { return false };
+        self.world.unread.contains("") && !places.iter().all(|place| self.world.parts.contains_key(place))
     }
 
     /// Tells what `check` says of `about`.

@@ -443,7 +443,9 @@ impl Reader for Books {
 
 #[cfg(test)]
 mod tests {
+    use super::super::accounts::{Held, Opening};
     use super::super::checks::RestsOn;
+    use super::super::record::{Holder, RECORD_VERSION};
     use super::*;
 
     fn round(found: &[(&str, &str, RestsOn)], moving: &[&str]) -> Round {
@@ -473,6 +475,40 @@ mod tests {
             round(&[("holds: anna", "anna holds 5", at("anna"))], &["carl"]),
         ];
         assert_eq!(settled(&rounds), (vec!["anna holds 5".to_owned()], 0), "bert was right once");
+    }
+
+    #[test]
+    fn a_damaged_partition_without_a_name_may_be_any_that_is_not_there() {
+        let held = vec![
+            (Holder::Player(1), Held::from([("wood".to_owned(), 3)])),
+            (Holder::Player(2), Held::from([("wood".to_owned(), 4)])),
+        ];
+        let opening =
+            Opening { v: RECORD_VERSION, store_ms: 1, held, built_before: Vec::new(), opened_before: false };
+        let mut accounts = Accounts::new();
+        assert!(accounts.open_books(&opening.pack()));
+        let there = "player/0000000000000002";
+        let mut world = World {
+            parts: BTreeMap::from([(there.to_owned(), part::look(there, &BTreeMap::new()))]),
+            moving: BTreeSet::new(),
+            accounts,
+            books: Vec::new(),
+            damaged: Vec::new(),
+            unread: BTreeSet::new(),
+            pending: Vec::new(),
+            estates: Vec::new(),
+            undrained: 0,
+            now_ms: 1,
+            suspended: Vec::new(),
+        };
+        let names = |world: &World| -> Vec<String> {
+            let names = check(world).into_iter().map(|found| found.finding.name);
+            names.filter(|name| !name.starts_with("total")).collect()
+        };
+        let (holds, is_there) = ("holds: player 0000000000000002", "is there: player 0000000000000001");
+        assert_eq!(names(&world), [holds, is_there]);
+        world.unread.insert(String::new());
+        assert_eq!(names(&world), [holds]);
     }
 
     #[test]

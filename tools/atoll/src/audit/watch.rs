@@ -51,6 +51,8 @@ pub(crate) struct Watch {
     comparing: BTreeMap<String, Compared>,
     /// What was told already.
     told: Remembered,
+    /// Of that, what was told of a partition that was compared, which ends when it agrees.
+    told_at: BTreeSet<(String, u128)>,
     told_open: BTreeSet<String>,
     told_full: bool,
     compared: u64,
@@ -67,6 +69,8 @@ struct Kept {
     findings: VecDeque<String>,
     findings_total: u64,
     told: Remembered,
+    #[serde(default)]
+    told_at: BTreeSet<(String, u128)>,
 }
 
 /// What `/api/state` says of the auditor.
@@ -105,6 +109,7 @@ impl Watch {
             walking: false,
             comparing: BTreeMap::new(),
             told: Remembered::default(),
+            told_at: BTreeSet::new(),
             told_open: BTreeSet::new(),
             told_full: false,
             compared: 0,
@@ -120,6 +125,7 @@ impl Watch {
         let Some(accounts) = kept.accounts.restored() else { return false };
         (self.accounts, self.findings, self.findings_total) = (accounts, kept.findings, kept.findings_total);
         self.told = kept.told.restored();
+        self.told_at = kept.told_at;
         true
     }
 
@@ -130,6 +136,7 @@ impl Watch {
             findings: self.findings.clone(),
             findings_total: self.findings_total,
             told: self.told.clone(),
+            told_at: self.told_at.clone(),
         };
         rmp_serde::to_vec_named(&kept).map_err(|error| error.to_string())
     }
@@ -170,6 +177,24 @@ impl Watch {
         self.findings.push_back(finding.text);
         if self.findings.len() > FINDINGS_KEPT_MAX {
             self.findings.pop_front();
+        }
+    }
+
+    /// Notes something that can't be right in a partition that was looked at.
+    fn found_at(&mut self, place: &str, finding: Finding) {
+        // What is beyond this stays told for good.
+        if self.told_at.len() < REMEMBERED_MAX {
+            self.told_at.insert((place.to_owned(), xxh3_128(finding.name.as_bytes())));
+        }
+        self.found(finding);
+    }
+
+    /// A partition agrees: what was told of it is over, and is told again when it comes again.
+    fn agrees(&mut self, place: &str) {
+        self.compared += 1;
+        let at = (place.to_owned(), u128::MIN)..=(place.to_owned(), u128::MAX);
+        for over in self.told_at.extract_if(at, |_| true) {
+            self.told.forget(over.1);
         }
     }
 
@@ -216,14 +241,14 @@ impl Watch {
             }
             let wrong = self.wrong_with(&place, part, &sent.remove(&place).unwrap_or_default());
             if wrong.is_empty() {
-                self.compared += 1;
+                self.agrees(&place);
                 continue;
             }
             compared.disagreed += 1;
             if compared.disagreed < READINGS {
                 self.comparing.insert(place, compared);
             } else {
-                wrong.into_iter().for_each(|finding| self.found(finding));
+                wrong.into_iter().for_each(|finding| self.found_at(&place, finding));
             }
         }
         if self.next.is_empty() && self.comparing.is_empty() && self.walk.is_none() {
@@ -297,11 +322,18 @@ impl Watch {
         match store.call(StoreOp::Load { partition: key.clone() }).await {
             StoreAnswer::Loaded(view) => Ok(Some(view.docs)),
             StoreAnswer::Failed(StoreFault::Broken { text }) => {
-                self.found(damaged_partition(&DamagedPartition { key: Some(key.clone()), why: text }));
+                self.damaged(&DamagedPartition { key: Some(key.clone()), why: text });
                 Ok(None)
             }
             StoreAnswer::Failed(fault) => Err(fault),
             StoreAnswer::Committed(_) | StoreAnswer::Tailed(_) => Err(StoreFault::TimedOut),
+        }
+    }
+
+    fn damaged(&mut self, damaged: &DamagedPartition) {
+        match damaged.key.as_ref().and_then(part::place_of) {
+            Some(place) => self.found_at(&place, damaged_partition(damaged)),
+            None => self.found(damaged_partition(damaged)),
         }
     }
 
@@ -311,7 +343,7 @@ impl Watch {
             (self.walking, self.walk_wrong, self.walk_ms) = (true, false, self.pass_ms);
         }
         let page = store.ops().partitions_page(self.walk.as_ref(), PARTITIONS_PAGE_MAX).await?;
-        page.damaged.iter().for_each(|damaged| self.found(damaged_partition(damaged)));
+        page.damaged.iter().for_each(|damaged| self.damaged(damaged));
         self.next = page.partitions.into_iter().map(|raw| raw.key).collect();
         self.walk = page.next;
         if self.walk.is_none() {
@@ -344,3 +376,34 @@ impl Watch {
 }
 
 type Docs = BTreeMap<Name, Document>;
+
+#[cfg(test)]
+mod tests {
+    use chunk_sync::ids::PlayerId;
+    use chunk_sync::store::{Commit, CommitOutcome, Token};
+    use chunk_sync_io::store::StoreUrl;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fault_that_was_mended_is_told_when_it_comes_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = StoreHandle::open(&StoreUrl::Embedded(folder.path().into())).await.unwrap();
+        let mut watch = Watch::new();
+        for (token, wrong, findings) in [(1, true, 1), (2, false, 1), (3, true, 2), (4, true, 2)] {
+            let commit = Commit::new(PartitionKey::player(PlayerId(5)), Token(token));
+            let commit = if wrong { commit.put("bag", "garbage") } else { commit.remove("bag") };
+            let said = store.call(StoreOp::Commit(commit.put("x", format!("{token}")))).await;
+            assert!(matches!(said, StoreAnswer::Committed(CommitOutcome::Done { .. })), "{said:?}");
+            // Listed, and read as often as it takes.
+            for _ in 0..READINGS + 1 {
+                watch.compare(&store).await.unwrap();
+            }
+            assert_eq!(watch.shown().findings, findings, "after {token}");
+            // A restart changes nothing.
+            let packed = watch.pack().unwrap();
+            watch = Watch::new();
+            assert!(watch.restore(&packed));
+        }
+    }
+}

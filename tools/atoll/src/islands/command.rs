@@ -70,8 +70,17 @@ async fn done(options: &Options) -> Result<String, Failure> {
     storage::close(opened.store).await;
     match done {
         Ok(text) => Ok(format!("{text}took {took_ms} ms\n")),
-        Err(error @ (IslandError::Refused(_) | IslandError::Archive(_))) => Err(Failure::setup(error)),
-        Err(error @ IslandError::Store(_)) => Err(Failure::run(error)),
+        Err(error) => Err(failure(&error)),
+    }
+}
+
+pub(super) fn failure(error: &IslandError) -> Failure {
+    match error {
+        IslandError::Unread(_) | IslandError::Store(_) => Failure::run(error),
+        IslandError::Refused(_)
+        | IslandError::Archive(_)
+        | IslandError::Damaged(_)
+        | IslandError::Stuck(_) => Failure::setup(error),
     }
 }
 

@@ -8,6 +8,7 @@ use chunk_sync::store::{
     Cas, Commit, CommitOutcome, EpochStep, PartitionKey, StoreAnswer, StoreFault, StoreOp, Token,
 };
 use chunk_sync_io::store::StoreHandle;
+use population_allocator::limits::ISLANDS_MAX;
 
 use super::IslandError;
 use super::limits::TRIES_MAX;
@@ -38,11 +39,12 @@ pub(super) async fn known(store: &StoreHandle) -> Result<Known, IslandError> {
 /// # Errors
 /// When the store doesn't answer.
 pub(crate) async fn suspended_islands(store: &StoreHandle) -> Result<Vec<SuspendedIsland>, StoreFault> {
+    Ok(stored(store).await?.map(|plan| plan.suspended).unwrap_or_default())
+}
+
+async fn stored(store: &StoreHandle) -> Result<Option<PlanRecord>, StoreFault> {
     match store.call(StoreOp::Load { partition: partition() }).await {
-        StoreAnswer::Loaded(view) => {
-            let plan = view.doc(DOC_PLAN).and_then(|bytes| decode::<PlanRecord>(bytes));
-            Ok(plan.map(|plan| plan.suspended).unwrap_or_default())
-        }
+        StoreAnswer::Loaded(view) => Ok(view.doc(DOC_PLAN).and_then(|bytes| decode::<PlanRecord>(bytes))),
         StoreAnswer::Failed(fault) => Err(fault),
         StoreAnswer::Committed(_) | StoreAnswer::Tailed(_) => Err(StoreFault::TimedOut),
     }
@@ -61,7 +63,7 @@ pub(super) async fn write(store: &StoreHandle, known: &Known, next: &PlanRecord)
         return match store.call(StoreOp::Commit(commit.clone())).await {
             StoreAnswer::Committed(CommitOutcome::Done { .. }) => Ok(()),
             StoreAnswer::Failed(StoreFault::TimedOut | StoreFault::Away) if tries < TRIES_MAX => continue,
-            StoreAnswer::Failed(fault) => Err(fault.into()),
+            StoreAnswer::Failed(fault) => Err(IslandError::Store(fault.to_string())),
             answer => Err(IslandError::Store(format!("the plan changed meanwhile ({answer:?})"))),
         };
     }
@@ -85,11 +87,27 @@ pub(super) fn resumed(plan: &PlanRecord, island: IslandId) -> PlanRecord {
     next
 }
 
-/// The plan of a world in which nothing is in archives.
-pub(crate) fn all_open(plan: &PlanRecord) -> PlanRecord {
+/// The plan of a world in which nothing is in archives; or why there can't be one.
+pub(crate) fn all_open(plan: &PlanRecord) -> Result<PlanRecord, String> {
     let mut next = PlanRecord { suspended: Vec::new(), ..plan.clone() };
     plan.suspended.iter().for_each(|away| open(&mut next.islands, away.island));
-    next
+    if next.islands.len() <= ISLANDS_MAX as usize {
+        return Ok(next);
+    }
+    Err(format!(
+        "{} islands are open and {} suspended, and no more than {ISLANDS_MAX} may ever be open: to keep this world, copy \
+         the store's own files and the archives",
+        plan.islands.len(),
+        plan.suspended.len()
+    ))
+}
+
+/// Why there can't be a file that has all islands of a store open, if so.
+///
+/// # Errors
+/// When the store doesn't answer.
+pub(crate) async fn too_many(store: &StoreHandle) -> Result<Option<String>, StoreFault> {
+    Ok(stored(store).await?.and_then(|plan| all_open(&plan).err()))
 }
 
 fn open(islands: &mut Vec<IslandRecord>, island: IslandId) {

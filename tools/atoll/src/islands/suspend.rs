@@ -210,14 +210,14 @@ pub(super) fn marks(
         match stored.get(key) {
             Some(there) if mark_of(&there.docs).is_some_and(|mark| mark.sum == sum) => {}
             Some(there) if there.token() == raw.token() => marks.push((mark(raw, sum), raw.token())),
-            _ => return Err(refused(changed(key))),
+            _ => return Err(changed(key)),
         }
     }
     Ok(marks)
 }
 
-fn changed(key: &chunk_sync::store::PartitionKey) -> String {
-    format!("{key} changed after it was archived: resume the island, and suspend it anew")
+fn changed(key: &chunk_sync::store::PartitionKey) -> IslandError {
+    IslandError::Stuck(format!("{key} changed after it was archived: resume the island, and suspend it anew"))
 }
 
 /// What stands in place of a chunk: it keeps its epochs, so that claims never go back, and its newest tokens, so that a
@@ -252,7 +252,10 @@ pub(super) async fn replace(store: &StoreHandle, raw: &RawPartition, over: Token
             Err(RestoreError::Store(StoreFault::TimedOut | StoreFault::Away)) if tries < TRIES_MAX => {
                 continue;
             }
-            Err(RestoreError::Changed { key, .. }) => Err(IslandError::Store(changed(&key))),
+            Err(RestoreError::Changed { key, .. }) => Err(changed(&key)),
+            Err(RestoreError::Store(StoreFault::Broken { text })) => {
+                Err(IslandError::Stuck(format!("{text}: put the store back from a copy")))
+            }
             Err(error) => Err(IslandError::Store(error.to_string())),
         };
     }

@@ -228,7 +228,10 @@ fn a_chunk_that_changed_after_it_was_archived_is_not_lost() {
     let late = world.chunks().into_values().find(|raw| mark_of(&raw.docs).is_none()).unwrap().key;
     world.done(Commit::new(late.clone(), Token(token())).put("late", "1"));
     let error = world.suspend().unwrap_err().to_string();
-    assert!(error.contains("changed after it was archived: resume the island"), "{error}");
+    assert!(
+        error.ends_with("changed after it was archived: resume the island, and suspend it anew"),
+        "{error}"
+    );
     assert_eq!(world.marked(), 2);
     world.resume().unwrap();
     assert!(world.chunks()[&late].docs.contains_key("late"));
@@ -301,4 +304,39 @@ fn no_file_is_taken_that_is_not_as_it_was_written() {
     let (path, _) = file::write(world.folder.path(), &strange).unwrap();
     let said = file::read(&path, IslandId(3), strange.head.sum).unwrap_err().to_string();
     assert!(said.contains("does not belong there"), "{said}");
+}
+
+#[test]
+fn what_doing_it_again_does_not_help_is_said_as_such() {
+    let world = World::new();
+    let before = world.chunks();
+    let raw = &before[&chunk(1)];
+    world.done(Commit::new(chunk(1), Token(token())).put("late", "1"));
+    let changed = world.runtime.block_on(suspend::replace(&world.store, raw, raw.token())).unwrap_err();
+    let damaged = IslandError::from(StoreFault::Broken { text: "damaged row x".to_owned() });
+    let away = IslandError::from(StoreFault::Away);
+    let failed = IslandError::Store(StoreFault::Away.to_string());
+    for (error, code, advice) in [
+        (changed, 2, "resume the island, and suspend it anew"),
+        (damaged, 2, "nothing was changed. Put the store back from a copy"),
+        (away, 1, "nothing was changed"),
+        (failed, 1, "do it again to finish it"),
+    ] {
+        let failure = command::failure(&error);
+        assert_eq!(failure.exit_code(), code, "{error}");
+        assert!(failure.lines()[0].ends_with(advice), "{error}");
+    }
+}
+
+#[test]
+fn more_islands_than_may_be_open_are_never_in_one_file() {
+    let island =
+        |number| IslandRecord { island: IslandId(number), design: 9, cap: 9, minimum: 1, nodes: Vec::new() };
+    let away = |number| SuspendedIsland { island: IslandId(number), sum: 1, folder: "there".to_owned() };
+    let islands: Vec<_> = (1..20).map(island).collect();
+    let plan = PlanRecord { islands, suspended: vec![away(20)], ..PlanRecord::default() };
+    assert_eq!(all_open(&plan).unwrap().islands.len(), 20);
+    let plan = PlanRecord { suspended: vec![away(20), away(21)], ..plan };
+    let why = all_open(&plan).unwrap_err();
+    assert!(why.starts_with("19 islands are open and 2 suspended"), "{why}");
 }

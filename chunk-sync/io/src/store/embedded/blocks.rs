@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -30,9 +31,12 @@ pub(super) struct Blocks {
 struct Inner {
     /// Reads, writes and locks.
     backend: FileBackend,
-    /// The same file, to ask whether it is still in its folder.
+    /// The same file, to ask whether it is still where it was.
     file: File,
+    path: PathBuf,
     sealed: AtomicBool,
+    /// How long the file would have become, had that not been too long.
+    too_long: AtomicU64,
     state: RwLock<State>,
 }
 
@@ -48,17 +52,53 @@ struct State {
 struct Held {
     blocks: BTreeMap<u64, Vec<u8>>,
     len: u64,
+    /// Whether nothing was written and no length given yet.
+    untouched: bool,
 }
 
 impl Blocks {
-    /// Of an open file, with everything that is written held back.
-    pub(super) fn hold(file: File) -> Result<Self, DatabaseError> {
+    /// Of the open file of this name, with everything that is written held back.
+    pub(super) fn hold(file: File, path: &Path) -> Result<Self, DatabaseError> {
         let backend = FileBackend::new(file.try_clone()?)?;
         let len = file.metadata()?.len();
         let mut known = Vec::new();
         known.resize_with(blocks_of(len), AtomicU64::default);
-        let state = RwLock::new(State { known, held: Some(Held { blocks: BTreeMap::new(), len }) });
-        Ok(Self { inner: Arc::new(Inner { backend, file, sealed: AtomicBool::new(false), state }) })
+        let held = Held { blocks: BTreeMap::new(), len, untouched: true };
+        let state = RwLock::new(State { known, held: Some(held) });
+        let (sealed, too_long) = (AtomicBool::new(false), AtomicU64::new(0));
+        Ok(Self { inner: Arc::new(Inner { backend, file, path: path.to_owned(), sealed, too_long, state }) })
+    }
+
+    /// Until it is locked, whoever had the file before may still give it another length.
+    fn measure(&self) -> io::Result<()> {
+        let mut state = self.write_state();
+        let State { known, held: Some(held) } = &mut *state else { return Ok(()) };
+        if held.untouched {
+            held.len = self.inner.backend.len()?;
+            known.resize_with(blocks_of(held.len), AtomicU64::default);
+        }
+        Ok(())
+    }
+
+    /// How long the file would have become, had that not been too long; 0 if it never was.
+    pub(super) fn too_long(&self) -> u64 {
+        self.inner.too_long.load(Ordering::SeqCst)
+    }
+
+    fn note_too_long(&self, error: &io::Error, len: u64) {
+        if error.kind() == io::ErrorKind::FileTooLarge {
+            self.inner.too_long.fetch_max(len, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether the file still has its name.
+    fn is_there(&self) -> io::Result<bool> {
+        let held = self.inner.file.metadata()?;
+        match std::fs::metadata(&self.inner.path) {
+            Ok(named) => Ok((named.dev(), named.ino()) == (held.dev(), held.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes what was held back, and from now on everything at once.
@@ -170,11 +210,15 @@ impl StorageBackend for Blocks {
         whole[from..from + data.len()].copy_from_slice(data);
         let held = state.held.is_some();
         let written = if held { Ok(()) } else { self.inner.backend.write(offset, data) };
+        if let Err(error) = &written {
+            self.note_too_long(error, end);
+        }
         for (at, block) in (start / BLOCK_BYTES..).zip(whole.chunks(BLOCK_BYTES as usize)) {
             // How far a write came that failed isn't known.
             state.know(at, if written.is_ok() { sum(block) } else { 0 });
             if let Some(held) = &mut state.held {
                 held.blocks.insert(at, block.to_vec());
+                held.untouched = false;
             }
         }
         written
@@ -188,8 +232,12 @@ impl StorageBackend for Blocks {
             Some(held) => {
                 held.blocks.split_off(&len.div_ceil(BLOCK_BYTES));
                 held.len = len;
+                held.untouched = false;
             }
-            None => self.inner.backend.set_len(len)?,
+            None => {
+                let set = self.inner.backend.set_len(len);
+                set.inspect_err(|error| self.note_too_long(error, len))?;
+            }
         }
         state.known.resize_with(blocks_of(len), AtomicU64::default);
         // A last block that is not whole becomes another one.
@@ -204,10 +252,10 @@ impl StorageBackend for Blocks {
         if self.state().held.is_some() {
             return Ok(());
         }
-        if self.inner.file.metadata()?.nlink() == 0 {
+        if !self.is_there()? {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
-                "the store's file was removed from its folder while it was in use",
+                "the store's file was removed from its folder, or moved, while it was in use",
             ));
         }
         self.inner.backend.sync_data()
@@ -218,7 +266,11 @@ impl StorageBackend for Blocks {
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.inner.backend.try_lock_range(start, end)
+        let locked = self.inner.backend.try_lock_range(start, end)?;
+        if locked {
+            self.measure()?;
+        }
+        Ok(locked)
     }
 
     fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
@@ -271,7 +323,7 @@ mod tests {
     fn file() -> (tempfile::NamedTempFile, Blocks) {
         let file = tempfile::NamedTempFile::new().expect("a file");
         file.as_file().set_len(3 * BLOCK_BYTES + 100).expect("has a length");
-        let blocks = Blocks::hold(file.reopen().expect("opens")).expect("is held");
+        let blocks = Blocks::hold(file.reopen().expect("opens"), file.path()).expect("is held");
         (file, blocks)
     }
 
@@ -301,7 +353,7 @@ mod tests {
         blocks.release().expect("is written");
         checked(&blocks);
         drop(blocks);
-        checked(&Blocks::hold(file.reopen().expect("opens")).expect("is held"));
+        checked(&Blocks::hold(file.reopen().expect("opens"), file.path()).expect("is held"));
     }
 
     #[test]
@@ -325,6 +377,31 @@ mod tests {
         assert!(blocks.write(3, &[1]).is_err(), "a damaged block is not made good by half");
         blocks.set_len(4 * BLOCK_BYTES).expect("grows");
         read(&blocks, last, 4096).expect("reads");
+    }
+
+    #[test]
+    fn its_length_is_that_which_it_has_once_it_is_locked() {
+        let (file, blocks) = file();
+        // Whoever had it before gives room back when it closes it.
+        file.as_file().set_len(2 * BLOCK_BYTES).expect("is shorter");
+        assert!(blocks.try_lock_range(Bound::Unbounded, Bound::Unbounded).expect("is locked"));
+        assert_eq!(blocks.len().expect("has a length"), 2 * BLOCK_BYTES);
+        blocks.set_len(5 * BLOCK_BYTES).expect("grows");
+        assert!(blocks.try_lock_range(Bound::Unbounded, Bound::Unbounded).expect("is locked again"));
+        assert_eq!(blocks.len().expect("has a length"), 5 * BLOCK_BYTES, "what is held back is its length");
+    }
+
+    #[test]
+    fn a_file_that_has_another_name_now_takes_nothing() {
+        let (file, blocks) = file();
+        blocks.release().expect("nothing to do");
+        let (name, aside) = (file.path().to_owned(), file.path().with_extension("aside"));
+        std::fs::rename(&name, &aside).expect("is moved");
+        assert_eq!(blocks.sync_data().expect_err("is gone").kind(), io::ErrorKind::NotFound);
+        std::fs::write(&name, "another").expect("is written");
+        assert_eq!(blocks.sync_data().expect_err("is another").kind(), io::ErrorKind::NotFound);
+        std::fs::rename(&aside, &name).expect("is moved back");
+        blocks.sync_data().expect("is there");
     }
 
     #[test]

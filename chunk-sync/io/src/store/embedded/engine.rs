@@ -17,11 +17,12 @@ use super::blocks::Blocks;
 use super::clock::Clock;
 use super::file::{self, LOG, META, META_BATCH, META_CLOCK_MS, Opened, ROWS};
 use super::partition::{Idlest, Partition, Tables};
+use super::room;
 use super::rows::{self, Damaged, Head};
 use super::shelf::Shelf;
 use super::whole::{self, Change};
 use super::witness::Witness;
-use crate::store::limits::{REOPEN_EVERY_MS, REOPENING_SHARE};
+use crate::store::limits::{REOPEN_EVERY_MS, REOPENING_SHARE, ROOM_WANTED_MS_MAX};
 use crate::store::masters::Masters;
 use crate::store::{OpenError, StoreOptions};
 
@@ -70,6 +71,10 @@ impl Held {
 struct Refused {
     fault: StoreFault,
     until: Instant,
+    /// When it is tried even if there seems to be no room.
+    anyway: Instant,
+    /// A length that the file can't have at the moment; 0 if there is none.
+    too_long: u64,
 }
 
 /// Why an operation, or a whole batch, failed.
@@ -98,14 +103,7 @@ impl Failure {
     pub(super) fn fault(&self) -> StoreFault {
         match self {
             Failure::Damaged(Damaged { row }) => StoreFault::Broken { text: format!("damaged row {row}") },
-            Failure::Redb(redb::Error::Io(error))
-                if matches!(
-                    error.kind(),
-                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
-                ) =>
-            {
-                StoreFault::Full
-            }
+            Failure::Redb(redb::Error::Io(error)) if room::is_full(error) => StoreFault::Full,
             Failure::Redb(redb::Error::Io(error))
                 if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
             {
@@ -149,13 +147,12 @@ impl Engine {
         mut accepted: impl FnMut(usize, &StoreAnswer),
     ) -> Vec<StoreAnswer> {
         self.reopen_now_and_then();
+        let writes = ops.clone().any(|op| matches!(op, StoreOp::Commit(_)));
+        let refused = if writes { self.refuses() } else { None };
         let (database, witness) = match self.file.opened() {
             Ok(opened) => opened,
             Err(fault) => return ops.map(|_| StoreAnswer::Failed(fault.clone())).collect(),
         };
-        let writes = ops.clone().any(|op| matches!(op, StoreOp::Commit(_)));
-        let refused = self.refused.as_ref().filter(|refused| writes && Instant::now() < refused.until);
-        let refused = refused.map(|refused| refused.fault.clone());
         let mut committing = false;
         let done = no_panic(|| match &refused {
             Some(fault) => read_batch(database, &self.clock, ops.clone(), Some(fault)),
@@ -195,9 +192,10 @@ impl Engine {
     /// Makes a change of ops tools, on disk when this returns.
     pub(super) fn change(&mut self, change: &Change) -> Result<(), RestoreError> {
         self.reopen_now_and_then();
+        let refused = self.refuses();
         let (database, witness) = self.file.opened()?;
-        if let Some(refused) = self.refused.as_ref().filter(|refused| Instant::now() < refused.until) {
-            return Err(refused.fault.clone().into());
+        if let Some(fault) = refused {
+            return Err(fault.into());
         }
         let mut committing = false;
         let done = no_panic(|| change_alone(database, &mut self.idlest, witness, change, &mut committing));
@@ -208,6 +206,17 @@ impl Engine {
             self.failed(&failure);
             Err(if committing { StoreFault::TimedOut } else { failure.fault() }.into())
         })
+    }
+
+    /// What writing is answered with for now. A disk that was full is asked beside the file first.
+    fn refuses(&mut self) -> Option<StoreFault> {
+        let refused = self.refused.as_mut()?;
+        let now = Instant::now();
+        let asks = refused.fault == StoreFault::Full && (refused.until..refused.anyway).contains(&now);
+        if asks && !room::is_there(&self.folder, refused.too_long) {
+            refused.until = Instant::now() + Duration::from_millis(REOPEN_EVERY_MS);
+        }
+        (Instant::now() < refused.until).then(|| refused.fault.clone())
     }
 
     fn works_again(&mut self) {
@@ -241,7 +250,9 @@ impl Engine {
         self.idlest.forget();
         let began = Instant::now();
         let held = std::mem::replace(&mut self.file, Held::Closed { tried: began });
+        let mut too_long = 0;
         if let Held::Open { database, blocks, .. } = held {
+            too_long = blocks.too_long();
             if matches!(failure, Failure::Panic(_)) {
                 blocks.seal();
             }
@@ -255,7 +266,9 @@ impl Engine {
         }
         self.reopen();
         let wait = Duration::from_millis(REOPEN_EVERY_MS).max(began.elapsed() * REOPENING_SHARE);
-        self.refused = Some(Refused { fault, until: Instant::now() + wait });
+        let until = Instant::now() + wait;
+        let anyway = until + Duration::from_millis(ROOM_WANTED_MS_MAX);
+        self.refused = Some(Refused { fault, until, anyway, too_long });
     }
 
     fn reopen(&mut self) {

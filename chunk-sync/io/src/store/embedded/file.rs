@@ -121,7 +121,7 @@ fn make(folder: &Path) -> Result<(), OpenError> {
 /// Reads all of a file; one that is not what was written is refused and left as it is.
 fn judge(folder: &Path, file: File) -> Result<Opened, OpenError> {
     let failed = |error: DatabaseError| as_open_error(folder, error);
-    let blocks = Blocks::hold(file).map_err(failed)?;
+    let blocks = Blocks::hold(file, &folder.join(FILE_NAME)).map_err(failed)?;
     let (unclean, rolled_back) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let mut builder = Database::builder();
     builder.set_cache_size(EMBEDDED_CACHE_BYTES_MAX).set_repair_callback({
@@ -139,7 +139,7 @@ fn judge(folder: &Path, file: File) -> Result<Opened, OpenError> {
     if !unclean.load(Ordering::SeqCst) && !database.check_integrity().map_err(failed)? {
         return Err(unreadable(folder, damaged("its pages do not fit together")));
     }
-    let known = read_meta(&database).map_err(|error| unreadable(folder, damaged(&error.to_string())))?;
+    let known = read_meta(&database).map_err(|error| cannot(folder, "read", error))?;
     let batch = known.map_or(0, |known| known.batch);
     let witnessed = Witness::read(folder);
     if let Some(format) = known.map(|known| known.format).filter(|format| !FORMATS.contains(format)) {
@@ -164,12 +164,9 @@ fn judge(folder: &Path, file: File) -> Result<Opened, OpenError> {
         );
     }
     if known.is_none_or(|known| known.format != FORMAT) {
-        let made = make_tables(&database);
-        made.map_err(|error| unreadable(folder, format!("{FILE_NAME} cannot be used: {error}")))?;
+        make_tables(&database).map_err(|error| cannot(folder, "write", error))?;
     }
     let witness = Witness::of(folder, batch);
-    let witness =
-        witness.map_err(|error| unusable(folder, format!("cannot write {WITNESS_NAME}: {error}")))?;
     let last_ms = known.map_or(0, |known| known.clock_ms);
     Ok(Opened { database: Arc::new(database), blocks, witness, last_ms })
 }
@@ -189,13 +186,26 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
 fn as_open_error(folder: &Path, error: DatabaseError) -> OpenError {
     match error {
         DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: folder.display().to_string() },
-        DatabaseError::Storage(StorageError::Io(error))
-            if !matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
-        {
+        DatabaseError::Storage(StorageError::Io(error)) if !is_damage(&error) => {
             unusable(folder, format!("cannot open {FILE_NAME}: {error}"))
         }
         other => unreadable(folder, damaged(&other.to_string())),
     }
+}
+
+/// Why a file can't be read or written: the disk's trouble, or damage.
+fn cannot(folder: &Path, what: &str, error: redb::Error) -> OpenError {
+    match error {
+        redb::Error::Io(error) if !is_damage(&error) => {
+            unusable(folder, format!("cannot {what} {FILE_NAME}: {error}"))
+        }
+        other => unreadable(folder, damaged(&other.to_string())),
+    }
+}
+
+/// Whether what the disk says is that the file isn't as it was written.
+fn is_damage(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
 }
 
 fn unusable(folder: &Path, reason: String) -> OpenError {
@@ -233,4 +243,24 @@ fn make_tables(database: &Database) -> Result<(), redb::Error> {
     transaction.open_table(META)?.insert(META_FORMAT, FORMAT)?;
     transaction.commit()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_fails_is_told_from_a_damaged_file() {
+        let said = |error: redb::Error| cannot(Path::new("world"), "write", error);
+        for kind in [ErrorKind::StorageFull, ErrorKind::ReadOnlyFilesystem, ErrorKind::Other] {
+            let error = said(redb::Error::Io(std::io::Error::new(kind, "no luck")));
+            assert!(matches!(error, OpenError::Folder { .. }), "{error:?}");
+            assert!(error.to_string().contains("cannot write store.redb: no luck"), "{error}");
+        }
+        let cut = redb::Error::Io(std::io::Error::new(ErrorKind::UnexpectedEof, "is shorter"));
+        for damage in [cut, redb::Error::Corrupted("a page".into())] {
+            let error = said(damage);
+            assert!(matches!(error, OpenError::Unreadable { .. }), "{error:?}");
+        }
+    }
 }

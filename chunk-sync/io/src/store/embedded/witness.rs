@@ -7,17 +7,20 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Its name.
 pub(super) const WITNESS_NAME: &str = "store.made";
 const TEXT: &str = "\nbatches were written to store.redb. Without these two files a new world begins here.\n";
 const DIGITS: usize = 20;
 
-/// The open file.
+/// The file, open once it could be written.
 pub(super) struct Witness {
-    file: File,
+    folder: PathBuf,
+    file: Option<File>,
     batch: u64,
+    /// Whether it was said that it can't be written.
+    told: bool,
 }
 
 impl Witness {
@@ -33,17 +36,14 @@ impl Witness {
         digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
     }
 
-    /// Of a file whose newest batch is this one; makes it if there is none.
-    pub(super) fn of(folder: &Path, batch: u64) -> io::Result<Self> {
-        let new = !Self::is_there(folder);
-        let options = File::options().write(true).create(true).truncate(false).clone();
-        let file = options.open(folder.join(WITNESS_NAME))?;
-        file.write_all_at(format!("{batch:0DIGITS$}{TEXT}").as_bytes(), 0)?;
-        if new {
-            file.sync_all()?;
-            sync(folder)?;
+    /// Of a file whose newest batch is this one; makes it if there is none. The store needs none to be used: where it
+    /// can't be written, on a full disk for one, that is tried again with each batch.
+    pub(super) fn of(folder: &Path, batch: u64) -> Self {
+        let mut witness = Self { folder: folder.to_owned(), file: None, batch, told: false };
+        if Self::read(folder) != batch || batch == 0 {
+            witness.write();
         }
-        Ok(Self { file, batch })
+        witness
     }
 
     /// The number of the next batch.
@@ -54,10 +54,34 @@ impl Witness {
     /// The next batch is on disk.
     pub(super) fn saw(&mut self) {
         self.batch += 1;
-        if let Err(error) = self.file.write_all_at(format!("{:0DIGITS$}", self.batch).as_bytes(), 0) {
-            // The file itself has it.
-            tracing::warn!(%error, "embedded store: cannot write {WITNESS_NAME}");
+        self.write();
+    }
+
+    fn write(&mut self) {
+        let written = match &self.file {
+            Some(file) => file.write_all_at(format!("{:0DIGITS$}", self.batch).as_bytes(), 0),
+            None => self.make().map(|file| self.file = Some(file)),
+        };
+        match written {
+            Ok(()) => self.told = false,
+            // The store's file itself has it. Said once for as long as it stays so.
+            Err(error) if !std::mem::replace(&mut self.told, true) => {
+                tracing::warn!(%error, folder = %self.folder.display(), "embedded store: cannot write {WITNESS_NAME}");
+            }
+            Err(_) => {}
         }
+    }
+
+    fn make(&self) -> io::Result<File> {
+        let new = !Self::is_there(&self.folder);
+        let options = File::options().write(true).create(true).truncate(false).clone();
+        let file = options.open(self.folder.join(WITNESS_NAME))?;
+        file.write_all_at(format!("{:0DIGITS$}{TEXT}", self.batch).as_bytes(), 0)?;
+        if new {
+            file.sync_all()?;
+            sync(&self.folder)?;
+        }
+        Ok(file)
     }
 }
 
@@ -79,7 +103,7 @@ mod tests {
     fn it_remembers_the_newest_batch() {
         let folder = tempfile::tempdir().expect("a folder");
         assert!(!Witness::is_there(folder.path()) && Witness::read(folder.path()) == 0);
-        let mut witness = Witness::of(folder.path(), 7).expect("is made");
+        let mut witness = Witness::of(folder.path(), 7);
         assert_eq!((witness.next(), Witness::read(folder.path())), (8, 7));
         witness.saw();
         assert_eq!((witness.next(), Witness::read(folder.path())), (9, 8));
@@ -87,6 +111,27 @@ mod tests {
         assert!(text.starts_with("00000000000000000008\nbatches were"), "{text}");
         std::fs::write(folder.path().join(WITNESS_NAME), "garbage").expect("is written");
         assert!(Witness::is_there(folder.path()) && Witness::read(folder.path()) == 0);
-        assert_eq!(Witness::of(folder.path(), 3).expect("is made good").next(), 4);
+        assert_eq!(Witness::of(folder.path(), 3).next(), 4);
+    }
+    #[test]
+    fn one_that_cannot_be_written_is_written_as_soon_as_it_can_be() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(WITNESS_NAME);
+        std::fs::create_dir(&path).expect("is in its way");
+        let mut witness = Witness::of(folder.path(), 7);
+        witness.saw();
+        assert_eq!((witness.next(), Witness::read(folder.path())), (9, 0));
+        std::fs::remove_dir(&path).expect("is empty");
+        witness.saw();
+        assert_eq!((witness.next(), Witness::read(folder.path())), (10, 9));
+    }
+
+    #[test]
+    fn one_that_says_what_is_so_is_left_as_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(WITNESS_NAME);
+        std::fs::write(&path, format!("{:0DIGITS$} and more", 7)).expect("is written");
+        Witness::of(folder.path(), 7);
+        assert_eq!(std::fs::read_to_string(path).expect("reads"), format!("{:0DIGITS$} and more", 7));
     }
 }
