@@ -201,15 +201,12 @@ async fn read(store: &StoreHandle, ledger: Option<&Path>, archives: &Archives) -
     let mut parts = BTreeMap::new();
     let again = each_partition(store, |raw| {
         if let Some(place) = part::place_of(&raw.key) {
-            let part = match look(&place, &raw, &away) {
-                Ok(part) => part,
-                Err((mark, why)) => {
-                    let island = part::chunk_of(&place).map_or(0, |(island, _)| island);
-                    no_archive.entry(island).or_insert(why);
-                    in_none.insert(place.clone());
-                    mark
-                }
-            };
+            let (part, without) = look(&place, &raw, &away);
+            if let Some(why) = without {
+                let island = part::chunk_of(&place).map_or(0, |(island, _)| island);
+                no_archive.entry(island).or_insert(why);
+                in_none.insert(place.clone());
+            }
             parts.insert(place, part);
         }
     })
@@ -246,12 +243,12 @@ async fn read(store: &StoreHandle, ledger: Option<&Path>, archives: &Archives) -
 
 /// Looks at a partition; at what the archive has of it, if it is suspended. If the archive can't be used: at the mark
 /// alone, and why.
-fn look(place: &str, raw: &RawPartition, away: &Away) -> Result<Part, (Part, String)> {
+fn look(place: &str, raw: &RawPartition, away: &Away) -> (Part, Option<String>) {
     let mark = part::look(place, &raw.docs);
-    let Some(record) = mark_of(&raw.docs) else { return Ok(mark) };
+    let Some(record) = mark_of(&raw.docs) else { return (mark, None) };
     let archived = match away.chunk(&raw.key, &record) {
         Ok(archived) => archived,
-        Err(why) => return Err((mark, why)),
+        Err(why) => return (mark, Some(why)),
     };
     let mut part = part::look(place, &archived.docs);
     if part.held != mark.held {
@@ -261,7 +258,7 @@ fn look(place: &str, raw: &RawPartition, away: &Away) -> Result<Part, (Part, Str
     part.wrong.extend(mark.wrong);
     // That is what changes when it changes.
     part.print = mark.print;
-    Ok(part)
+    (part, None)
 }
 
 /// What is told of a partition that can't be read.
