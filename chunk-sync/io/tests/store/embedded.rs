@@ -477,23 +477,25 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
 
 /// Flips a bit of all values of a table that have these bytes in them, and leaves the file itself as it should be.
 fn spoiled(folder: &std::path::Path, table: &str, mark: &[u8]) -> usize {
-    let database = redb::Database::open(folder.join("store.redb")).unwrap();
-    let transaction = database.begin_write().unwrap();
+    let database = redb::Database::open(folder.join("store.redb")).expect("a sound file");
+    let transaction = database.begin_write().expect("a sound file");
     let mut hit = 0;
     {
-        let mut rows = transaction.open_table(redb::TableDefinition::<&[u8], &[u8]>::new(table)).unwrap();
-        let all: Vec<_> = redb::ReadableTable::iter(&rows).unwrap().map(Result::unwrap).collect();
+        let mut rows =
+            transaction.open_table(redb::TableDefinition::<&[u8], &[u8]>::new(table)).expect("a sound file");
+        let all: Vec<_> =
+            redb::ReadableTable::iter(&rows).expect("a sound file").map(|row| row.expect("a row")).collect();
         let all: Vec<(Vec<u8>, Vec<u8>)> =
             all.into_iter().map(|(key, value)| (key.value().to_vec(), value.value().to_vec())).collect();
         for (key, mut value) in all {
             if let Some(at) = value.windows(mark.len()).position(|bytes| bytes == mark) {
                 value[at] ^= 1;
-                rows.insert(&key[..], &value[..]).unwrap();
+                rows.insert(&key[..], &value[..]).expect("a sound file");
                 hit += 1;
             }
         }
     }
-    transaction.commit().unwrap();
+    transaction.commit().expect("a sound file");
     hit
 }
 
