@@ -113,6 +113,7 @@ impl NodeCore {
         self.now = Tick::at_ms(self.now_ms);
         self.counters.ticks += 1;
         if late_ms > PAUSE_MS_MAX {
+            self.sessions.forgive(late_ms, self.now_ms);
             self.revalidate();
         }
         if self.now.0.is_multiple_of(10) {

@@ -223,6 +223,12 @@ impl Sessions {
         rows.filter_map(|(at, session)| Some((ConnId(at as u32), session.as_ref()?)))
     }
 
+    /// For so long nobody was listened to: that wasn't silence.
+    pub(super) fn forgive(&mut self, late_ms: u64, now_ms: u64) {
+        let sessions = self.by_conn.iter_mut().flatten();
+        sessions.for_each(|session| session.heard_ms = (session.heard_ms + late_ms).min(now_ms));
+    }
+
     /// Everybody on an island needs everything.
     pub(super) fn forget_told(&mut self, island: usize) {
         self.by_conn.iter_mut().flatten().filter(|s| s.island == island).for_each(|s| s.told = None);

@@ -22,6 +22,11 @@ use world_node::limits::CHECKPOINT_EVERY_MS;
 /// ticks, and the one before that had just begun.
 const NOTICED_TICKS: u32 = 2 * 60 + 10;
 
+/// Ticks of so long a time.
+fn ticks(ms: u64) -> u32 {
+    (ms / TICK_MS) as u32
+}
+
 fn ping(town: &mut Town, at: usize, conn: u32) {
     town.send(at, conn, &frame(kind::PING, b""));
 }
@@ -95,6 +100,19 @@ fn a_session_taken_elsewhere_ends_though_nobody_said_so() {
 }
 
 #[test]
+fn a_pause_of_the_node_is_no_silence_of_its_clients() {
+    let mut town = Town::new(1);
+    town.enter(0, 1, 1);
+    town.run(ticks(SILENT_MS_MAX / 2));
+    // Its host stood still, or its clock was put forward, for as long as a client may be silent.
+    town.now_ms += SILENT_MS_MAX;
+    town.run(ticks(SILENT_MS_MAX / 4));
+    assert_eq!(town.nodes[0].core.sessions(), 1);
+    town.run(ticks(SILENT_MS_MAX / 2));
+    assert_eq!((town.nodes[0].core.sessions(), code(&town, 0, 1)), (0, Some(RejectCode::Silent)));
+}
+
+#[test]
 fn waiting_to_be_let_in_is_no_silence() {
     let mut town = Town::new(1);
     town.enter(0, 1, 1);
@@ -102,7 +120,6 @@ fn waiting_to_be_let_in_is_no_silence() {
     // The session is taken, but the node slept and may let nobody in before the store has answered.
     town.now_ms += PAUSE_MS_MAX + 1_000;
     town.store.set_fault(MemoryFault::Away);
-    let ticks = |ms: u64| (ms / TICK_MS) as u32;
     town.run(ticks(SILENT_MS_MAX * 3 / 4));
     assert!(town.seen(0, 1).welcome.is_none());
     town.store.set_fault(MemoryFault::None);
