@@ -182,9 +182,7 @@ impl Arbiter {
         self.office += 1;
         self.store.fail_over(EPOCH_MS + now_ms);
         let Some(mut replicated) = self.replicated.take() else { return 0 };
-        // What broke before stays broken, and what happened has happened.
-        replicated.broken = self.books.broken.take().or(replicated.broken);
-        replicated.feats = std::mem::take(&mut self.books.feats);
+        replicated.follow(&mut self.books);
         self.lost = self.books.tokens().difference(replicated.tokens()).cloned().collect();
         self.books = replicated;
         self.lost.len()

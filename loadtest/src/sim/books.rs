@@ -31,6 +31,8 @@ pub(super) struct Books {
     tokens: BTreeSet<(PartitionKey, Token)>,
     /// Commits that carried an act, and the results that they left.
     done: BTreeMap<(PlayerId, ActNumber), (PartitionKey, ActResult)>,
+    /// Acts whose commits were lost with a master, before anybody was told of them.
+    forlorn: BTreeSet<(PlayerId, ActNumber)>,
     /// Where journeys led, each with the session that travelled, in the order of their commits.
     journeys: BTreeMap<PlayerId, Vec<(Epoch, IslandId)>>,
     /// How often something rare happened.
@@ -130,6 +132,15 @@ impl Books {
         made.into_iter().find(|(travelled, _)| *travelled < epoch).map(|(_, island)| *island)
     }
 
+    /// The books of a replica take the place of its master's, which had these: what happened has happened, and what
+    /// broke stays broken.
+    pub(super) fn follow(&mut self, master: &mut Books) {
+        self.broken = master.broken.take().or(self.broken.take());
+        self.feats = std::mem::take(&mut master.feats);
+        self.forlorn = std::mem::take(&mut master.forlorn);
+        self.forlorn.extend(master.done.keys().filter(|act| !self.done.contains_key(*act)));
+    }
+
     /// What is not as it must be once everything has ended.
     pub(super) fn unfinished(&self) -> Option<String> {
         self.seen.unfinished()
@@ -143,7 +154,7 @@ impl Books {
         let right = match answer.outcome {
             ActOutcome::Done => done && result.is_some_and(|result| self.seen.is_settled(result)),
             ActOutcome::Refused => !done,
-            ActOutcome::Over => may_be_over(result, answer.later),
+            ActOutcome::Over => may_be_over(result, answer.later || self.forlorn.contains(&key)),
             ActOutcome::Waiting => false,
         };
         (!right).then(|| {
@@ -156,11 +167,12 @@ impl Books {
 }
 
 /// Whether an act may be told over: one that its home remembers as done only if it sent something, since anybody may
-/// finish a transfer and then nobody remembers how it ended; any other only if an earlier session asked for it.
-fn may_be_over(result: Option<&ActResult>, later: bool) -> bool {
+/// finish a transfer and then nobody remembers how it ended; any other only if an earlier session asked for it, or it was
+/// done by a commit that is lost.
+fn may_be_over(result: Option<&ActResult>, unseen: bool) -> bool {
     match result {
         Some(done) if done.refused.is_none() => done.transfer.is_some(),
-        _ => later,
+        _ => unseen,
     }
 }
 

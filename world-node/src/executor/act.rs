@@ -163,6 +163,11 @@ impl OpenAct {
         }
     }
 
+    /// Whether it was asked for in an earlier session.
+    fn is_resent(&self) -> bool {
+        self.actor.act.epoch < self.actor.epoch
+    }
+
     /// Whether it has waited for as long as an act may.
     fn has_waited(&self, now_ms: u64) -> bool {
         now_ms.saturating_sub(self.begun_ms) > ACT_WAIT_MS
@@ -446,7 +451,7 @@ impl Executor {
         if !act.again {
             return Turn::End(Verdict::Refused(why));
         }
-        if !self.is_worth_remembering(act.home(), port) {
+        if act.is_resent() && !self.is_worth_remembering(act.home(), port) {
             return Turn::End(Verdict::Over);
         }
         let result = ActResult { refused: Some(why.words().0), ..ActResult::default() };
