@@ -113,8 +113,7 @@ impl NodeCore {
         self.now = Tick::at_ms(self.now_ms);
         self.counters.ticks += 1;
         if late_ms > PAUSE_MS_MAX {
-            self.sessions.forgive(late_ms, self.now_ms);
-            self.revalidate();
+            self.revalidate(late_ms);
         }
         if self.now.0.is_multiple_of(10) {
             self.drop_silent();
@@ -154,10 +153,11 @@ impl NodeCore {
     /// The second half of a tick: what clients get. Frames that other members published in their first half and that
     /// came meanwhile are in it.
     pub fn send_out(&mut self, now_ms: u64, clients: &mut dyn ClientSink) {
-        if now_ms.saturating_sub(self.now_ms) > PAUSE_MS_MAX {
+        let late_ms = now_ms.saturating_sub(self.now_ms);
+        if late_ms > PAUSE_MS_MAX {
             // Stopped between the halves: what is left of this tick is as old as the rest.
             self.now_ms = now_ms;
-            self.revalidate();
+            self.revalidate(late_ms);
         }
         self.fan_out(clients);
         clients.phase_done(Phase::FanOut);

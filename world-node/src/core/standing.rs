@@ -190,8 +190,9 @@ impl NodeCore {
 
     /// The node was away for longer than it may without asking: nothing is published until the store has said that
     /// it is still who it was.
-    pub(super) fn revalidate(&mut self) {
+    pub(super) fn revalidate(&mut self, late_ms: u64) {
         self.peers.forgive(self.now_ms);
+        self.sessions.forgive(late_ms, self.now_ms);
         if matches!(self.standing, Standing::Serving | Standing::Revalidating) {
             self.standing = Standing::Revalidating;
             self.register.busy = false;

@@ -101,15 +101,23 @@ fn a_session_taken_elsewhere_ends_though_nobody_said_so() {
 
 #[test]
 fn a_pause_of_the_node_is_no_silence_of_its_clients() {
-    let mut town = Town::new(1);
-    town.enter(0, 1, 1);
-    town.run(ticks(SILENT_MS_MAX / 2));
-    // Its host stood still, or its clock was put forward, for as long as a client may be silent.
-    town.now_ms += SILENT_MS_MAX;
-    town.run(ticks(SILENT_MS_MAX / 4));
-    assert_eq!(town.nodes[0].core.sessions(), 1);
-    town.run(ticks(SILENT_MS_MAX / 2));
-    assert_eq!((town.nodes[0].core.sessions(), code(&town, 0, 1)), (0, Some(RejectCode::Silent)));
+    for between_halves in [false, true] {
+        let mut town = Town::new(1);
+        town.enter(0, 1, 1);
+        town.run(ticks(SILENT_MS_MAX / 2));
+        // Its host stood still, or its clock was put forward, for as long as a client may be silent.
+        if between_halves {
+            town.now_ms += TICK_MS;
+            let node = &mut town.nodes[0];
+            node.core.step_world(town.now_ms, &mut node.clients);
+            node.core.send_out(town.now_ms + SILENT_MS_MAX, &mut node.clients);
+        }
+        town.now_ms += SILENT_MS_MAX;
+        town.run(ticks(SILENT_MS_MAX / 4));
+        assert_eq!(town.nodes[0].core.sessions(), 1, "{between_halves}");
+        town.run(ticks(SILENT_MS_MAX / 2));
+        assert_eq!((town.nodes[0].core.sessions(), code(&town, 0, 1)), (0, Some(RejectCode::Silent)));
+    }
 }
 
 #[test]
