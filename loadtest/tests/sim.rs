@@ -215,7 +215,7 @@ const REGRESSIONS: [(u64, u64, &str); 7] = [
 ];
 
 /// Seeds that found something since players act.
-const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 4] = [
+const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 5] = [
     (
         10_006,
         50,
@@ -224,6 +224,11 @@ const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 4] = [
     (10_024, 50, "the same, sooner after the change of master"),
     (10_002, 50, "a place that was saved late undid a journey"),
     (10_050, 50, "a place that was saved late undid a journey back"),
+    (
+        100_072,
+        60,
+        "a node that stood still between the halves of a tick took its own pause for its clients' silence",
+    ),
 ];
 
 #[test]
