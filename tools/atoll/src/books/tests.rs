@@ -1,5 +1,8 @@
 //! The drain on a real embedded store.
 
+#[path = "../../tests/books/spoil.rs"]
+mod spoil;
+
 use std::time::Duration;
 
 use chunk_sync::ids::PlayerId;
@@ -242,29 +245,6 @@ async fn what_an_older_store_has_under_known_numbers_is_neither_taken_for_known_
     storage(older).await;
 }
 
-/// Flips a bit of all rows of a closed store that have these bytes in them, and leaves its file as it should be.
-fn spoil(folder: &Path, mark: &[u8]) {
-    let database = redb::Database::open(folder.join("data/store.redb")).unwrap();
-    let transaction = database.begin_write().unwrap();
-    let mut hit = 0;
-    for table in ["rows", "ledger", "index"] {
-        let table = redb::TableDefinition::<&[u8], &[u8]>::new(table);
-        let mut rows = transaction.open_table(table).unwrap();
-        let marked =
-            redb::ReadableTable::iter(&rows).unwrap().map(Result::unwrap).filter_map(|(key, value)| {
-                let at = value.value().windows(mark.len()).position(|bytes| bytes == mark)?;
-                Some((key.value().to_vec(), value.value().to_vec(), at))
-            });
-        for (key, mut value, at) in marked.collect::<Vec<_>>() {
-            value[at] ^= 1;
-            rows.insert(&key[..], &value[..]).unwrap();
-            hit += 1;
-        }
-    }
-    transaction.commit().unwrap();
-    assert!(hit > 0, "nothing has the mark");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_entry_is_told_once_and_those_behind_it_are_drained() {
     let folder = tempfile::tempdir().unwrap();
@@ -280,7 +260,7 @@ async fn a_damaged_entry_is_told_once_and_those_behind_it_are_drained() {
     ));
     write(&first, 1_000, 40).await;
     storage(first).await;
-    spoil(folder.path(), mark);
+    spoil::spoil(&folder.path().join("data/store.redb"), mark);
     let store = store(folder.path()).await;
     let status = Status::default();
     for _ in 0..2 {

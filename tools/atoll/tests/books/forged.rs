@@ -15,6 +15,7 @@ use world_node::rules::{Holder, Sender};
 
 use crate::http::{get, state};
 use crate::process::{Atoll, wait_for};
+use crate::spoil::spoil;
 use crate::tool::{atoll, audit, findings};
 use crate::world::{CHUNK, ISLAND, World, act, bag, fence, ground, player, structure};
 
@@ -213,29 +214,6 @@ fn a_credit_that_is_too_small_is_found_by_both_auditors_once_it_is_cleared() {
     world.clear(id, anna, 3);
     drop(world);
     both_find(folder.path(), &format!("transfer {id} is over; by the books it still holds 1 wood"));
-}
-
-/// Flips a bit of all rows of a closed store that have these bytes in them, and leaves its file as it should be.
-fn spoil(file: &Path, mark: &[u8]) {
-    let database = redb::Database::open(file).unwrap();
-    let transaction = database.begin_write().unwrap();
-    let mut hit = 0;
-    for table in ["rows", "ledger", "index"] {
-        let table = redb::TableDefinition::<&[u8], &[u8]>::new(table);
-        let mut rows = transaction.open_table(table).unwrap();
-        let marked =
-            redb::ReadableTable::iter(&rows).unwrap().map(Result::unwrap).filter_map(|(key, value)| {
-                let at = value.value().windows(mark.len()).position(|bytes| bytes == mark)?;
-                Some((key.value().to_vec(), value.value().to_vec(), at))
-            });
-        for (key, mut value, at) in marked.collect::<Vec<_>>() {
-            value[at] ^= 1;
-            rows.insert(&key[..], &value[..]).unwrap();
-            hit += 1;
-        }
-    }
-    transaction.commit().unwrap();
-    assert!(hit > 0, "nothing has the mark");
 }
 
 #[test]

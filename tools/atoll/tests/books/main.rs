@@ -18,6 +18,7 @@ mod process;
 #[path = "../faults/redis_server.rs"]
 mod redis_server;
 mod settlers;
+mod spoil;
 mod suspended;
 mod tool;
 mod town;
