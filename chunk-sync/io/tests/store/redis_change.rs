@@ -66,16 +66,21 @@ async fn a_promoted_replica_has_what_was_acknowledged_and_is_noticed() {
     assert!(is_done(&answered(&store, put(52)).await));
 }
 
+/// The replica, which has heard everything, becomes the master by hand, and its master follows it.
+async fn change_places(master: &RedisServer, replica: &RedisServer) {
+    let info: String = master.ask(&["INFO"]).await;
+    let written = info.lines().find_map(|line| line.strip_prefix("master_repl_offset:")).expect("a master");
+    replica.until("slave_repl_offset", written).await;
+    replica.run(&["REPLICAOF", "NO", "ONE"]).await;
+    master.run(&["REPLICAOF", "127.0.0.1", &replica.port().to_string()]).await;
+}
+
 #[tokio::test]
 async fn a_demoted_master_is_left_for_its_successor() {
     let (master, replica) = pair().await;
     let store = StoreHandle::open(&either(&replica, &master, "")).await.unwrap();
     assert!(is_done(&store.call(put(1)).await));
-    let info: String = master.ask(&["INFO"]).await;
-    let written = info.lines().find_map(|line| line.strip_prefix("master_repl_offset:")).unwrap();
-    replica.until("slave_repl_offset", written).await;
-    replica.run(&["REPLICAOF", "NO", "ONE"]).await;
-    master.run(&["REPLICAOF", "127.0.0.1", &replica.port().to_string()]).await;
+    change_places(&master, &replica).await;
     let refused = store.call(put(2)).await;
     assert_eq!(
         refused,
@@ -93,11 +98,7 @@ async fn a_demoted_master_is_not_read() {
     let (master, replica) = pair().await;
     let store = StoreHandle::open(&either(&replica, &master, "")).await.unwrap();
     assert!(is_done(&store.call(put(1)).await));
-    let info: String = master.ask(&["INFO"]).await;
-    let written = info.lines().find_map(|line| line.strip_prefix("master_repl_offset:")).unwrap();
-    replica.until("slave_repl_offset", written).await;
-    replica.run(&["REPLICAOF", "NO", "ONE"]).await;
-    master.run(&["REPLICAOF", "127.0.0.1", &replica.port().to_string()]).await;
+    change_places(&master, &replica).await;
     let said = store.call(StoreOp::Load { partition: key() }).await;
     assert_eq!(said, StoreAnswer::Failed(StoreFault::Away), "it is no master any more");
     assert_eq!(token(&store).await, Token(1));
