@@ -104,6 +104,7 @@ fn hundreds_of_seeds_hold_under_faults() {
         assert!(count > 0, "not once in all seeds: {what}");
     }
     acts_were_lively(&totals);
+    assert_eq!(totals.acts_refused.get("act_forgotten"), None, "a client confirms no act that it waits for");
     let later = totals.acts_done_later;
     assert!(later >= RESENDS_DONE_MIN, "too few that asked again were told that it was done: {later}");
 }
@@ -215,7 +216,7 @@ const REGRESSIONS: [(u64, u64, &str); 7] = [
 ];
 
 /// Seeds that found something since players act.
-const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 5] = [
+const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 7] = [
     (
         10_006,
         50,
@@ -229,6 +230,8 @@ const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 5] = [
         60,
         "a node that stood still between the halves of a tick took its own pause for its clients' silence",
     ),
+    (300_310, 60, "a session was told over of an act that a newer client of its player had given up"),
+    (300_205, 60, "a client came back for an act that another client of its player had given up"),
 ];
 
 #[test]

@@ -4,7 +4,7 @@
 //! Fed by the arbiter, asked by the cluster. It knows documents and the ledger, not the rules.
 
 use super::cluster::Cluster;
-use super::deeds::Deed;
+use super::deeds::{Deed, Deeds};
 use chunk_sync::ids::{Epoch, IslandId, PlayerId};
 use chunk_sync::records::decode;
 use chunk_sync::store::{Commit, PartitionKey, Token};
@@ -31,6 +31,8 @@ pub(super) struct Books {
     tokens: BTreeSet<(PartitionKey, Token)>,
     /// Commits that carried an act, and the results that they left.
     done: BTreeMap<(PlayerId, ActNumber), (PartitionKey, ActResult)>,
+    /// What each commit of an act confirmed where it was done, with the act: memory up to there was given up.
+    confirmed: BTreeMap<(PartitionKey, PlayerId), BTreeSet<(ActNumber, ActNumber)>>,
     /// Acts whose commits were lost with a master, before anybody was told of them.
     forlorn: BTreeSet<(PlayerId, ActNumber)>,
     /// Where journeys led, each with the session that travelled, in the order of their commits.
@@ -90,6 +92,8 @@ impl Books {
         if let Some((there, _)) = self.done.insert(key, (commit.partition.clone(), result)) {
             self.fail(format!("act {key:?} was done at {there:?} and at {:?}", commit.partition));
         }
+        let confirmed = self.confirmed.entry((commit.partition.clone(), key.0)).or_default();
+        confirmed.insert((ActNumber(act.confirmed), key.1));
         for event in &writing.events {
             if let Event::Travelled { player, island } = event {
                 self.journeys.entry(*player).or_default().push((Epoch(act.session_epoch), *island));
@@ -139,6 +143,10 @@ impl Books {
         self.feats = std::mem::take(&mut master.feats);
         self.forlorn = std::mem::take(&mut master.forlorn);
         self.forlorn.extend(master.done.keys().filter(|act| !self.done.contains_key(*act)));
+        // Somebody may have been told of what was forgotten there.
+        for (at, confirmed) in std::mem::take(&mut master.confirmed) {
+            self.confirmed.entry(at).or_default().extend(confirmed);
+        }
     }
 
     /// What is not as it must be once everything has ended.
@@ -147,31 +155,42 @@ impl Books {
     }
 
     /// Why an answer is wrong, if it is.
-    fn is_wrong(&self, key: (PlayerId, ActNumber), deed: &Deed) -> Option<String> {
+    fn is_wrong(&self, key: (PlayerId, ActNumber), deed: &Deed, deeds: &Deeds) -> Option<String> {
         let answer = deed.answer?;
         let result = self.done.get(&key).map(|(_, result)| result);
         let done = result.is_some_and(|result| self.seen.is_done(result));
         let right = match answer.outcome {
             ActOutcome::Done => done && result.is_some_and(|result| self.seen.is_settled(result)),
             ActOutcome::Refused => !done,
-            ActOutcome::Over => may_be_over(result, answer.later || self.forlorn.contains(&key)),
+            ActOutcome::Over => {
+                let unseen = answer.later || self.forlorn.contains(&key);
+                may_be_over(result, unseen, answer.later && self.is_given_up(key, deed, deeds))
+            }
             ActOutcome::Waiting => false,
         };
         (!right).then(|| {
             format!(
-                "{key:?} was told {answer:?} of {:?}, asked at {}; the store: {result:?}",
-                deed.action, deed.asked_ms
+                "{key:?} of bot {} was told {answer:?} of {:?}, asked at {}; the store: {result:?}",
+                deed.bot, deed.action, deed.asked_ms
             )
         })
     }
+
+    /// Whether another client of the same player has confirmed past an act where it was done.
+    fn is_given_up(&self, (player, act): (PlayerId, ActNumber), deed: &Deed, deeds: &Deeds) -> bool {
+        let at = self.done.get(&(player, act)).map(|(at, _)| (at.clone(), player));
+        let mut confirmed = at.and_then(|at| self.confirmed.get(&at)).into_iter().flatten();
+        let is_others = |by: ActNumber| deeds.asked.get(&(player, by)).is_some_and(|by| by.bot != deed.bot);
+        confirmed.any(|(confirmed, by)| *confirmed >= act && is_others(*by))
+    }
 }
 
-/// Whether an act may be told over: one that its home remembers as done only if it sent something, since anybody may
-/// finish a transfer and then nobody remembers how it ended; any other only if an earlier session asked for it, or it was
-/// done by a commit that is lost.
-fn may_be_over(result: Option<&ActResult>, unseen: bool) -> bool {
+/// Whether an act may be told over: one that was done only if it sent something, since anybody may finish a transfer and
+/// then nobody remembers how it ended, or if another client of its player gave up what its home remembered; any other only
+/// if an earlier session asked for it, or it was done by a commit that is lost.
+fn may_be_over(result: Option<&ActResult>, unseen: bool, given_up: bool) -> bool {
     match result {
-        Some(done) if done.refused.is_none() => done.transfer.is_some(),
+        Some(done) if done.refused.is_none() => done.transfer.is_some() || given_up,
         _ => unseen,
     }
 }
@@ -180,7 +199,7 @@ impl Cluster {
     /// Whether somebody was told something that isn't so.
     pub(super) fn told_wrong(&self) -> Option<String> {
         let books = &self.store.books;
-        self.deeds.asked.iter().find_map(|(key, deed)| books.is_wrong(*key, deed))
+        self.deeds.asked.iter().find_map(|(key, deed)| books.is_wrong(*key, deed, &self.deeds))
     }
 
     /// At the door: who travelled comes in where the journey led.
@@ -203,9 +222,20 @@ mod tests {
     use world_node::rules::recipes::Recipe;
     use world_node::rules::{ActId, Action, Sender, TransferId};
 
+    const PLAYER: PlayerId = PlayerId(1);
+
+    fn number(epoch: u32, act: u32) -> ActNumber {
+        ActNumber::new(Epoch(epoch), act)
+    }
+
+    fn deed(bot: usize, later: bool) -> Deed {
+        let answer = Some(Answer { outcome: ActOutcome::Over, code: 0, later });
+        Deed { bot, action: Action::Craft { recipe: Recipe::Rope }, asked_ms: 0, answer }
+    }
+
     #[test]
     fn what_is_done_without_a_transfer_is_never_told_over() {
-        let key = (PlayerId(1), ActNumber::new(Epoch(1), 1));
+        let key = (PLAYER, number(1, 1));
         let act = ActId { player: key.0, epoch: Epoch(1), island: IslandId(1), act: 1 };
         let done = ActResult::default();
         let refused = ActResult { refused: Some(200), ..done };
@@ -214,9 +244,7 @@ mod tests {
             let mut books = Books::default();
             let at = PartitionKey::player(key.0);
             books.done.extend(result.map(|result| (key, (at, result))));
-            let answer = Some(Answer { outcome: ActOutcome::Over, code: 0, later });
-            let action = Action::Craft { recipe: Recipe::Rope };
-            books.is_wrong(key, &Deed { action, asked_ms: 0, answer }).is_some()
+            books.is_wrong(key, &deed(0, later), &Deeds::default()).is_some()
         };
         for (result, at_once, later) in [
             (None, true, false),
@@ -226,5 +254,25 @@ mod tests {
         ] {
             assert_eq!((is_wrong(result, false), is_wrong(result, true)), (at_once, later), "{result:?}");
         }
+    }
+
+    #[test]
+    fn only_another_client_gives_up_what_a_home_remembers() {
+        let (first, newer) = (number(1, 1), number(2, 1));
+        // Who confirms, from which client, where, and how far.
+        let is_wrong = |bot, at: PartitionKey, confirmed, later| {
+            let mut books = Books::default();
+            books.done.insert((PLAYER, first), (PartitionKey::player(PLAYER), ActResult::default()));
+            books.confirmed.entry((at, PLAYER)).or_default().insert((confirmed, newer));
+            let mut deeds = Deeds::default();
+            deeds.asked.insert((PLAYER, newer), deed(bot, false));
+            books.is_wrong((PLAYER, first), &deed(0, later), &deeds).is_some()
+        };
+        let (home, elsewhere) = (PartitionKey::player(PLAYER), PartitionKey::player(PlayerId(2)));
+        assert!(!is_wrong(1, home.clone(), number(2, 0), true));
+        assert!(is_wrong(0, home.clone(), number(2, 0), true), "a client knows what it waits for");
+        assert!(is_wrong(1, home.clone(), number(1, 0), true), "it is remembered");
+        assert!(is_wrong(1, home, number(2, 0), false), "the newer session ends this one");
+        assert!(is_wrong(1, elsewhere, number(2, 0), true));
     }
 }

@@ -20,6 +20,8 @@ use world_node::rules::{ActId, Action, ChunkLand, DocName};
 /// One act, as its bot knows it.
 #[derive(Clone, Debug)]
 pub(super) struct Deed {
+    /// The client that asked.
+    pub bot: usize,
     pub action: Action,
     pub asked_ms: u64,
     /// The final answer, if it was heard.
@@ -74,7 +76,7 @@ impl Cluster {
         if let Some(id) = asked {
             self.totals.acts += 1;
             self.totals.action(&action).asked += 1;
-            self.deeds.asked.insert((player, id), Deed { action, asked_ms: now_ms, answer: None });
+            self.deeds.asked.insert((player, id), Deed { bot: at, action, asked_ms: now_ms, answer: None });
         }
     }
 

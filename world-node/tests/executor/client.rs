@@ -58,11 +58,11 @@ impl Client {
         open.map(|(number, _)| *number).collect()
     }
 
-    /// All acts up to this one are answered.
+    /// All acts up to this one are answered; all of earlier sessions, for all that a client knows which has none.
     fn answered(&self) -> ActNumber {
         match self.open().first() {
             Some(first) => ActNumber(first.0 - 1),
-            None => self.acts.last_key_value().map_or(ActNumber(0), |(number, _)| *number),
+            None => self.acts.last_key_value().map_or(ActNumber::new(self.epoch, 0), |(number, _)| *number),
         }
     }
 

@@ -70,6 +70,8 @@ pub(super) struct World {
     /// The incarnation of each node.
     pub(super) sources: Vec<u32>,
     pub(super) clients: BTreeMap<PlayerId, Client>,
+    /// What was said to sessions that are over.
+    pub(super) unheard: Vec<(ActNumber, Verdict)>,
     pub(super) places: Places,
     pub(super) random: Stream,
     /// What the store answers no longer arrives; it does what it is asked.
@@ -94,6 +96,7 @@ impl World {
             nodes: Vec::new(),
             sources: Vec::new(),
             clients: BTreeMap::new(),
+            unheard: Vec::new(),
             places: Places::default(),
             random: stream(seed, "executor world"),
             deaf: None,
@@ -464,7 +467,7 @@ impl World {
         let Answer { player, epoch, number, verdict } = answer;
         let client = self.clients.get_mut(&player).expect("it plays");
         if client.session != Some(Session { node, epoch }) {
-            return;
+            return self.unheard.push((number, verdict));
         }
         let asked = client.acts.get_mut(&number).expect("it was asked");
         assert_eq!(asked.verdict, None, "an act is answered once: {number:?} of {player}, {verdict:?}");

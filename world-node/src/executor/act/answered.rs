@@ -10,7 +10,7 @@ use crate::rules::{DocName, Effects, Event, RuleReject};
 use chunk_sync::ids::IslandId;
 use chunk_sync::records::decode;
 use chunk_sync::store::{CommitOutcome, Refusal, StoreAnswer, StoreFault, Token};
-use chunk_sync::wire::RejectCode;
+use chunk_sync::wire::{ActNumber, RejectCode};
 
 impl Executor {
     pub(in crate::executor) fn act_answered(
@@ -114,6 +114,10 @@ impl Executor {
                 self.ask_memory(act, port)
             }
             Refusal::EpochMismatch { .. } | Refusal::ActFenced { .. } => Turn::End(Verdict::Fenced),
+            // A later session, of a client that waits for nothing of earlier ones.
+            Refusal::ActForgotten { forgotten } if ActNumber(forgotten).epoch() > act.actor.epoch => {
+                Turn::End(Verdict::Fenced)
+            }
             Refusal::ActForgotten { .. } if act.again => Turn::End(Verdict::Over),
             Refusal::ActForgotten { .. } => host(RejectCode::ActForgotten),
             Refusal::ActsFull => host(RejectCode::TooManyActs),

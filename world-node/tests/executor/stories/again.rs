@@ -178,3 +178,33 @@ fn what_was_resent_is_over_long_before_its_home_may_have_forgotten_it() {
     assert_eq!(world.count(1, ItemKind::Plank), 0);
     assert_eq!(world.act(1, PLANK), DONE);
 }
+
+/// A second client of a player knows nothing of what the first one waits for: what homes remember of it is given up.
+#[test]
+fn a_newer_client_of_the_player_ends_the_older_ones_session_and_gives_up_its_acts() {
+    for unknown in [false, true] {
+        let mut world = one_player();
+        let act = ask_and_hold(&mut world, 1, PLANK);
+        if unknown {
+            // The node asks again, and that is held back too.
+            world.time_out_held();
+            world.held = Some(0);
+            world.run(1_000);
+        }
+        let first = std::mem::take(&mut world.client(1).acts);
+        world.enter(1, 1);
+        assert_eq!(world.act(1, PLANK), DONE);
+        world.release();
+        let said = |world: &World| {
+            world.unheard.iter().any(|(of, verdict)| *of == act && *verdict != Verdict::Waiting)
+        };
+        assert!(world.run_until(5_000, said));
+        assert_eq!(world.unheard.last(), Some(&(act, Verdict::Fenced)), "unknown before: {unknown}");
+        // The first client comes back, and nobody can tell it any more.
+        world.client(1).acts.extend(first);
+        world.enter(1, 0);
+        assert_eq!(world.hear(1, act), Verdict::Over);
+        world.run(3_000);
+        assert_eq!(world.count(1, ItemKind::Plank), 2);
+    }
+}
