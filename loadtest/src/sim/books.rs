@@ -6,8 +6,8 @@
 use super::cluster::Cluster;
 use super::deeds::{Deed, Deeds};
 use chunk_sync::ids::{Epoch, IslandId, PlayerId};
-use chunk_sync::records::decode;
-use chunk_sync::store::{Commit, PartitionKey, Token};
+use chunk_sync::records::{Whereabouts, decode};
+use chunk_sync::store::{Commit, PartitionKey, StoreAnswer, StoreOp, Token};
 use chunk_sync::wire::{ActNumber, ActOutcome};
 use std::collections::{BTreeMap, BTreeSet};
 use world_node::executor::ActResult;
@@ -202,14 +202,24 @@ impl Cluster {
         self.deeds.asked.iter().find_map(|(key, deed)| books.is_wrong(*key, deed, &self.deeds))
     }
 
-    /// At the door: who travelled comes in where the journey led.
+    /// At the door: who travelled is at home where the journey led, and comes in there, unless it may be a guest elsewhere.
     pub(super) fn check_journey(&mut self, at: usize, player: PlayerId, epoch: Epoch, island: IslandId) {
         let Some(wanted) = self.store.books.journey_before(player, epoch) else { return };
         *self.totals.feats.entry("came in after a journey").or_default() += 1;
-        if wanted != island {
+        let newest = self.store.books.journey_before(player, Epoch(u32::MAX));
+        let load = StoreOp::Load { partition: PartitionKey::player(player) };
+        let home = match self.store.peek(&load, self.now_ms) {
+            StoreAnswer::Loaded(view) => Whereabouts::read(&view).ok().flatten().map(Whereabouts::island),
+            _ => None,
+        };
+        // An allocator that just started keeps seats free for whoever was let in before it and wasn't seen yet, so that
+        // each player may be counted twice: a home has room for sure only beyond that.
+        let is_roomy = self.policy.design as usize >= self.setup.bots * 2;
+        if home != newest || (is_roomy && wanted != island) {
             let name = &self.bots[at].name;
             self.watch.fail(format!(
-                "{name} (bot {at}) travelled to island {wanted} and came in on island {island}, epoch {epoch:?}"
+                "{name} (bot {at}) travelled to island {wanted} and came in on island {island}, epoch {epoch:?}; \
+                 at home on {home:?}, the newest journey led to {newest:?}"
             ));
         }
     }
