@@ -150,6 +150,9 @@ pub struct PlanRecord {
     /// Islands that are in archives: nobody serves them, nobody is seated there, and no new island gets their numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suspended: Vec<SuspendedIsland>,
+    /// The largest number that an island ever had: none gets it again.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub last_island: u32,
     /// What each step of the planner did, or why it did nothing.
     pub reasons: Vec<String>,
 }
@@ -167,6 +170,51 @@ pub struct IslandRecord {
     pub minimum: u32,
     /// Nodes that serve it.
     pub nodes: Vec<NodeId>,
+    /// Whether people live there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub kind: IslandKind,
+    /// How far it is.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub phase: IslandPhase,
+    /// When it was decided on, world milliseconds.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub since_ms: u64,
+}
+
+impl IslandRecord {
+    /// A settled island that is open, with its design population, cap and minimum.
+    pub fn open(island: IslandId, [design, cap, minimum]: [u32; 3], nodes: Vec<NodeId>) -> Self {
+        let (kind, phase) = (IslandKind::Settled, IslandPhase::Open);
+        Self { island, design, cap, minimum, nodes, kind, phase, since_ms: 0 }
+    }
+}
+
+/// What an island is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IslandKind {
+    /// Players live there, and what they build stays: it is never retired while an estate stands.
+    #[default]
+    Settled,
+    /// Players only visit: it comes and goes with demand.
+    Frontier,
+}
+
+/// How far an island is between the decision to open it and its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IslandPhase {
+    /// Its nodes generate it and get ready: nobody is sent there.
+    Warming,
+    /// It takes players.
+    #[default]
+    Open,
+    /// It takes those who live there, and nobody else.
+    Closed,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// An island in an archive.

@@ -6,23 +6,20 @@
 
 mod admission;
 mod authority;
-mod demand;
 mod homes;
 mod ledger;
 mod members;
 mod names;
 mod placement;
 mod plan_book;
-mod planner;
+mod planning;
 mod ports;
 mod requests;
 mod seating;
 mod state;
 
 pub use ledger::{Hold, Presence, Seat};
-pub use ports::{
-    AllocatorConfig, Answer, ConfigError, Counters, Policy, PolicyError, RequestNo, Seating, Standing,
-};
+pub use ports::{AllocatorConfig, Answer, ConfigError, Counters, RequestNo, Standing};
 pub use state::{ChunkState, ClusterState, IslandState, NodeState, PlanState, QueueState, TickState};
 
 use crate::limits::FIRST_CENSUS_MS;
@@ -35,12 +32,12 @@ use chunk_sync::ports::{MeshCommand, RequestId};
 use chunk_sync::records::{AllocatorRecord, PlanRecord};
 use chunk_sync::store::{StoreAnswer, StoreFault, StoreOp};
 use chunk_sync::wire::{Hello, RejectCode, is_name};
-use demand::Arrivals;
 use homes::{Homes, Located};
 use ledger::{Ledger, Report};
 use members::{Lost, Members};
 use names::{Found, Names, Settled};
 use plan_book::PlanBook;
+use planning::Planning;
 use requests::{Asked, Requests};
 use seating::applicant;
 use std::collections::{BTreeMap, VecDeque};
@@ -55,9 +52,8 @@ pub struct AllocatorCore {
     names: Names,
     homes: Homes,
     joins: Joins,
-    arrivals: Arrivals,
     book: PlanBook,
-    reasons: Vec<String>,
+    planning: Planning,
     requests: Requests,
     /// When the wait for the first census ends.
     settled_ms: Option<u64>,
@@ -88,15 +84,14 @@ impl AllocatorCore {
         let mut core = AllocatorCore {
             authority: Authority::new(config.source, record),
             requests: Requests::new(config.source),
+            planning: Planning::new(&config.policy),
             config,
             members: Members::default(),
             ledger: Ledger::default(),
             names: Names::default(),
             homes: Homes::default(),
             joins: Joins::default(),
-            arrivals: Arrivals::default(),
             book: PlanBook::default(),
-            reasons: Vec::new(),
             settled_ms: None,
             linked: BTreeMap::new(),
             mesh: VecDeque::from([MeshCommand::Subscribe(Topic::Census.bytes())]),
@@ -163,6 +158,7 @@ impl AllocatorCore {
         let source = census.source;
         let Some(before) = self.members.census(node, &mut census, now_ms, &mut self.counters) else { return };
         self.ledger.report(Report { node, source, sessions: &census.sessions, before: &before });
+        self.planning.hurry_if_warming();
         self.refresh_inherited(now_ms);
     }
 
@@ -256,10 +252,11 @@ impl AllocatorCore {
         let applicant = applicant(self.joins.get(request));
         // Who comes home needs no new land, as long as there is room.
         if newcomer || applicant.is_some_and(|applicant| self.roams(applicant)) {
-            self.arrivals.note(now_ms);
+            self.planning.arrive(now_ms);
         }
         if self.seat(request, now_ms) == Some(RejectCode::Full) {
-            // The next island is a commit away: no need to wait for the next step.
+            // Somebody waits: no need to wait for the next decision as well.
+            self.planning.hurry();
             self.plan(now_ms);
         }
         self.renew(now_ms);
@@ -291,40 +288,8 @@ impl AllocatorCore {
         }
     }
 
-    /// Lets the planner look, and writes down what it decides. Only who may seat decides.
-    fn plan(&mut self, now_ms: u64) {
-        self.arrivals.forget(now_ms);
-        if !self.book.is_settled() || !self.members.known() || !self.authority.may_seat(now_ms) {
-            return;
-        }
-        let Some(parent) = self.book.plan() else { return };
-        let nodes = self.members.expected(now_ms);
-        let population: Vec<u32> = parent.islands.iter().map(|island| self.taken(island.island)).collect();
-        let applicants = self.joins.iter().filter_map(|(_, join)| applicant(Some(join)));
-        let homeless = applicants.filter(|applicant| self.roams(*applicant));
-        let decision = planner::decide(
-            parent,
-            &planner::Situation {
-                policy: &self.config.policy,
-                nodes: &nodes,
-                population: &population,
-                waiting: homeless.count() as u64,
-                arrivals: self.arrivals.counted(),
-                expected: self.arrivals.expected(),
-            },
-        );
-        self.reasons = decision.reasons;
-        if let Some(plan) = decision.plan {
-            self.book.write(plan, &mut self.requests, now_ms);
-        }
-    }
-
     fn refresh_inherited(&mut self, now_ms: u64) {
         self.authority.refresh_inherited(&self.members, now_ms);
-    }
-
-    fn taken(&self, island: IslandId) -> u32 {
-        self.ledger.population(island).saturating_add(self.authority.inherited(island))
     }
 
     fn renew(&mut self, now_ms: u64) {
@@ -381,7 +346,14 @@ impl AllocatorCore {
 
     /// The cluster as operators see it.
     pub fn state(&self, now_ms: u64) -> ClusterState {
-        state::state(&self.members, &self.ledger, self.book.plan(), &self.reasons, self.joins.len(), now_ms)
+        state::state(
+            &self.members,
+            &self.ledger,
+            self.book.plan(),
+            self.planning.reasons(),
+            self.joins.len(),
+            now_ms,
+        )
     }
 
     /// What happened since the start.

@@ -60,12 +60,16 @@ pub const CAP_MAX: u32 = 100_000;
 pub const PLAN_NODES_MAX: usize = 32;
 /// Islands that one plan opens at most.
 pub const OPENED_PER_PLAN_MAX: u32 = 16;
-/// How far ahead arrivals are provided for: opening an island takes one commit.
-pub const OPEN_LEAD_MS: u64 = 1_000;
+/// How long it takes to open an island, as long as none was opened: a commit, a look of its nodes at the plan, another commit.
+pub const OPEN_LEAD_MS: u64 = 2_000;
+/// How often is decided at least, and over which time arrivals are counted together.
+pub const PLAN_EVERY_MS: u64 = 1_000;
 /// Seats up to design that are kept free beyond those that are expected to be taken.
-pub const SPARE_SEATS: u32 = 1;
-/// Over this long arrivals are averaged.
-pub const ARRIVALS_WINDOW_MS: u64 = 10_000;
+pub const SPARE_SEATS: u64 = 1;
+/// Openings that are remembered to say how long one takes.
+pub const LEADS_REMEMBERED_MAX: usize = 64;
+/// A mean session, until sessions are measured: for twice as long no island is closed that was wanted.
+pub const MEAN_SESSION_MS: u64 = 3_600_000;
 /// Reasons that a plan keeps.
 pub const REASONS_MAX: usize = 16;
 /// Longest reason.
@@ -90,7 +94,7 @@ pub const STORE_INBOX_MAX: usize = 16_384;
 pub const SHUTDOWN_MS: u64 = 3_000;
 
 /// Most bytes of an island in a plan: keys and numbers, then five bytes a node.
-const PLAN_ISLAND_BYTES_MAX: usize = 64 + 5 * PLAN_NODES_MAX;
+const PLAN_ISLAND_BYTES_MAX: usize = 128 + 5 * PLAN_NODES_MAX;
 
 const _: () = assert!(
     ISLANDS_MAX as usize * chunk_sync::limits::ISLAND_CHUNKS * 3 <= chunk_sync_io::mesh::limits::TOPICS_MAX
@@ -107,6 +111,5 @@ const _: () = {
             <= DOCUMENT_MAX_BYTES
     );
     assert!(PRESENT_ROWS_MAX * 16 + ISLANDS_MAX as usize * 11 + 64 <= DOCUMENT_MAX_BYTES);
-    assert!(OPEN_LEAD_MS <= ARRIVALS_WINDOW_MS);
     assert!(STORE_INBOX_MAX >= 2 * PENDING_JOINS_MAX);
 };

@@ -5,10 +5,9 @@
 
 mod replies;
 
-use crate::core::{
-    AllocatorConfig, AllocatorCore, ClusterState, ConfigError, Counters, Policy, RequestNo, Standing,
-};
+use crate::core::{AllocatorConfig, AllocatorCore, ClusterState, ConfigError, Counters, RequestNo, Standing};
 use crate::limits::{SHUTDOWN_MS, STATE_EVERY_MS, STORE_INBOX_MAX, TICK_EVERY_MS};
+use crate::policy::Policy;
 use chunk_sync::ids::Source;
 use chunk_sync::ports::RequestId;
 use chunk_sync::records::WORLD;

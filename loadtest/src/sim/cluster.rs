@@ -22,7 +22,7 @@ use chunk_sync::limits::TICK_MS;
 use chunk_sync::random::{RngExt, Stream, stream};
 use chunk_sync::terrain::Terrain;
 use chunk_sync::ticket::TicketKey;
-use population_allocator::core::Policy;
+use population_allocator::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
 use world_node::limits::SWEEP_EVERY_MS;
 use world_node::rules::{Partition, TransferId};

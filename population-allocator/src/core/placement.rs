@@ -3,11 +3,11 @@
 
 use super::ledger::Ledger;
 use super::members::Members;
-use super::ports::Seating;
 use crate::limits::PACK_NODE_SESSIONS_MAX;
+use crate::policy::Seating;
 use chunk_sync::ids::{IslandId, NodeId, PlayerId};
 use chunk_sync::limits::TICKET_NODES_MAX;
-use chunk_sync::records::{IslandRecord, PlanRecord};
+use chunk_sync::records::{IslandPhase, IslandRecord, PlanRecord};
 
 /// What keeps a player from a seat.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,10 +50,15 @@ impl<I: Fn(IslandId) -> u32> Seats<'_, I> {
         self.ledger.population(island.island).saturating_add((self.inherited)(island.island))
     }
 
-    /// Whether the island has room for this player, or has the player already.
-    fn fits(&self, island: &IslandRecord, player: PlayerId) -> bool {
-        let counted = self.ledger.seat(player).is_some_and(|seat| seat.is_on(island.island));
-        counted || self.taken(island) < island.cap
+    /// Whether the island has room for this player, or has the player already; one that is closed only has for its own.
+    fn fits(&self, island: &IslandRecord, applicant: Applicant) -> bool {
+        let counted = self.ledger.seat(applicant.player).is_some_and(|seat| seat.is_on(island.island));
+        let takes = match island.phase {
+            IslandPhase::Warming => false,
+            IslandPhase::Open => true,
+            IslandPhase::Closed => applicant.home == Some(island.island),
+        };
+        counted || (takes && self.taken(island) < island.cap)
     }
 }
 
@@ -66,7 +71,7 @@ fn own<'p, I: Fn(IslandId) -> u32>(
 ) -> Option<&'p IslandRecord> {
     let wanted = applicant.home.or(applicant.wish)?;
     let island = plan.islands.iter().find(|island| island.island == wanted)?;
-    seats.fits(island, applicant.player).then_some(island)
+    seats.fits(island, applicant).then_some(island)
 }
 
 /// Whether a seat on whichever island will do: of newcomers without a wish, and of homecomers whose home has no room.
@@ -93,7 +98,10 @@ pub(super) fn island<'p, I: Fn(IslandId) -> u32>(
     }
     let guest = applicant.home.is_some();
     if let (false, Some(wish)) = (guest, applicant.wish) {
-        return Err(find(wish).map_or(Obstacle::NoIsland, |_| Obstacle::Full));
+        return Err(find(wish).map_or(Obstacle::NoIsland, |island| match island.phase {
+            IslandPhase::Warming => Obstacle::OpensSoon,
+            IslandPhase::Open | IslandPhase::Closed => Obstacle::Full,
+        }));
     }
     // Who has a seat comes back to it: that takes no other.
     let seat = seats.ledger.seat(applicant.player);
@@ -103,23 +111,25 @@ pub(super) fn island<'p, I: Fn(IslandId) -> u32>(
     first_fit(plan, |island| seats.taken(island), ready, islands_max).map(|island| Pick { island, guest })
 }
 
-/// The oldest island below design.
+/// The oldest open island below design.
 fn first_fit(
     plan: &PlanRecord,
     taken: impl Fn(&IslandRecord) -> u32,
     ready: impl Fn(&IslandRecord) -> bool,
     islands_max: u32,
 ) -> Result<&IslandRecord, Obstacle> {
-    // An island that opened just now is passed over until a node has read of it; if there is no other, it is waited for.
-    let below_design = || plan.islands.iter().filter(|island| taken(island) < island.design);
+    let open = || plan.islands.iter().filter(|island| island.phase == IslandPhase::Open);
+    // One whose nodes are all silent is passed over; if there is no other, it is waited for.
+    let below_design = || open().filter(|island| taken(island) < island.design);
     if let Some(island) = below_design().find(|island| ready(island)).or_else(|| below_design().next()) {
         return Ok(island);
     }
-    if (plan.islands.len() as u64) < u64::from(islands_max) {
+    let more_come = plan.islands.iter().any(|island| island.phase != IslandPhase::Open);
+    if more_come || (plan.islands.len() as u64) < u64::from(islands_max) {
         return Err(Obstacle::OpensSoon);
     }
     // Every island is crowded: the least crowded first, so that none reaches its cap long before the others.
-    let roomy = plan.islands.iter().filter(|island| taken(island) < island.cap);
+    let roomy = open().filter(|island| taken(island) < island.cap);
     roomy.min_by_key(|island| (taken(island), island.island)).ok_or(Obstacle::Full)
 }
 

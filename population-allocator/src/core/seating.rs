@@ -163,7 +163,10 @@ impl AllocatorCore {
             match placement::island(plan, &self.seats(), ready, islands_max, applicant) {
                 Ok(pick) => pick,
                 // The first plan is still to be written, or the next one.
-                Err(Obstacle::OpensSoon) => return Err(Outcome::Waits(RejectCode::Full)),
+                Err(Obstacle::OpensSoon) => {
+                    let any = self.members.iter().any(|(_, member)| member.is_live(now_ms));
+                    return Err(Outcome::Waits(if any { RejectCode::Full } else { RejectCode::NoNode }));
+                }
                 Err(Obstacle::NoIsland) if plan.islands.is_empty() => {
                     return Err(Outcome::Waits(RejectCode::NoIsland));
                 }

@@ -5,7 +5,7 @@ use super::ledger::Ledger;
 use super::members::Members;
 use chunk_sync::ids::IslandId;
 use chunk_sync::place::ChunkPos;
-use chunk_sync::records::{IslandRecord, PlanRecord};
+use chunk_sync::records::{IslandKind, IslandPhase, IslandRecord, PlanRecord};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -168,8 +168,15 @@ fn chunks(members: &Members, now_ms: u64) -> BTreeMap<IslandId, Chunks> {
 fn island(record: &IslandRecord, ledger: &Ledger, chunks: Option<Chunks>) -> IslandState {
     IslandState {
         id: record.island.0,
-        kind: "settled",
-        state: "open",
+        kind: match record.kind {
+            IslandKind::Settled => "settled",
+            IslandKind::Frontier => "frontier",
+        },
+        state: match record.phase {
+            IslandPhase::Warming => "warming",
+            IslandPhase::Open => "open",
+            IslandPhase::Closed => "closed",
+        },
         population: ledger.population(record.island),
         design: record.design,
         cap: record.cap,

@@ -10,7 +10,8 @@ use chunk_sync::store::PartitionKey;
 use chunk_sync::ticket::Ticket;
 use chunk_sync::time::Tick;
 use chunk_sync::wire::Seat;
-use population_allocator::core::{Policy, Standing};
+use population_allocator::core::Standing;
+use population_allocator::policy::Policy;
 use std::collections::BTreeMap;
 
 const SEEDS: u64 = 60;

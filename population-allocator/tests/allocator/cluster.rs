@@ -16,7 +16,8 @@ use chunk_sync::store::{
 use chunk_sync::ticket::{Ticket, TicketKey};
 use chunk_sync::time::Tick;
 use chunk_sync::wire::{Hello, PROTOCOL_VERSIONS, RejectCode, Seat};
-use population_allocator::core::{AllocatorConfig, AllocatorCore, Policy, RequestNo};
+use population_allocator::core::{AllocatorConfig, AllocatorCore, RequestNo};
+use population_allocator::policy::Policy;
 use std::collections::BTreeMap;
 
 pub(crate) const STEP_MS: u64 = 10;

@@ -12,8 +12,9 @@ use chunk_sync::wire::{Framer, Hello, Reject, RejectCode, Seat, control, control
 use chunk_sync_io::mesh::{Mesh, ZmqMesh};
 use chunk_sync_io::store::{StoreHandle, StoreUrl, lease_minter};
 use chunk_sync_io::world::{WorldClock, open_world};
-use population_allocator::core::{Policy, Standing};
+use population_allocator::core::Standing;
 use population_allocator::limits::ISLANDS_MAX;
+use population_allocator::policy::Policy;
 use population_allocator::service::{
     AllocatorEnd, AllocatorHandle, AllocatorOptions, Report, StartError, start,
 };
@@ -285,6 +286,6 @@ fn the_state_has_the_promised_shape() {
     assert_eq!(state["nodes"], serde_json::json!([node]));
     assert_eq!(state["islands"], serde_json::json!([island]));
     assert_eq!(state["queue"], serde_json::json!({ "waiting": 0 }));
-    assert_eq!(state["plan"]["reasons"].as_array().unwrap().len(), 5);
+    assert_eq!(state["plan"]["reasons"].as_array().unwrap().len(), 9);
     assert!(state["plan"]["number"].as_u64().unwrap() >= 1);
 }

@@ -10,8 +10,8 @@ use chunk_sync::store::{MemoryFault, PartitionKey, StoreAnswer, StoreFault};
 use chunk_sync::ticket::Ticket;
 use chunk_sync::time::Tick;
 use chunk_sync::wire::{RejectCode, Seat};
-use population_allocator::core::Policy;
 use population_allocator::limits::JOIN_TRIES_MAX;
+use population_allocator::policy::Policy;
 
 const ONE: IslandId = IslandId(1);
 const TWO: IslandId = IslandId(2);
@@ -165,16 +165,15 @@ fn when_every_island_is_at_its_cap_a_homecomer_hears_so() {
 #[test]
 fn who_comes_home_opens_no_land_as_long_as_there_is_room() {
     let islands = |cluster: &Cluster| cluster.core.plan_record().map_or(0, |plan| plan.islands.len());
-    let mut cluster = Cluster::serving(Policy { islands: 1, islands_max: 2, ..small() }, 1);
+    let policy = Policy { design: 30, cap: 60, islands: 1, islands_max: 2, ..small() };
+    let mut cluster = Cluster::serving(policy, 1);
     settlers(&mut cluster, &[("a", ONE)]);
-    cluster.play("x");
     cluster.run(20_000);
     assert_eq!((islands(&cluster), seat(&mut cluster, "a")), (1, (1, false)));
-    cluster.run(1_000);
-    // One of three seats up to design is free still: enough, if nobody else is on the way.
-    assert_eq!(islands(&cluster), 1);
-    cluster.seat("newcomer");
-    cluster.run(1_000);
+    cluster.run(2_000);
+    assert_eq!(islands(&cluster), 1, "nobody else is on the way");
+    (0..20).for_each(|n| drop(cluster.seat(&format!("newcomer{n}"))));
+    cluster.run(2_000);
     assert_eq!(islands(&cluster), 2, "who never was here is the first of many");
 }
 

@@ -9,8 +9,9 @@ use chunk_sync::records::{
 use chunk_sync::store::{EpochStep, LeaseStep, MemoryStore, PartitionKey, StoreAnswer, StoreFault, StoreOp};
 use chunk_sync::ticket::Ticket;
 use chunk_sync::wire::{Hello, RejectCode};
-use population_allocator::core::{AllocatorConfig, AllocatorCore, ConfigError, Policy, RequestNo, Standing};
+use population_allocator::core::{AllocatorConfig, AllocatorCore, ConfigError, RequestNo, Standing};
 use population_allocator::limits::{FIRST_CENSUS_MS, REGISTRY_EVERY_MS};
+use population_allocator::policy::Policy;
 
 fn number(cluster: &Cluster, seat: &chunk_sync::wire::Seat) -> u64 {
     let node = NodeId(first_node(seat));

@@ -6,7 +6,7 @@
 
 use crate::cluster::{Cluster, START_MS, node_of, small};
 use chunk_sync::wire::Seat;
-use population_allocator::core::{Policy, Seating};
+use population_allocator::policy::{Policy, Seating};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

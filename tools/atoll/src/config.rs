@@ -15,7 +15,7 @@ use std::str::FromStr;
 
 use chunk_sync::ids::NodeId;
 use chunk_sync_io::store::StoreUrl;
-use population_allocator::core::{Policy, Seating};
+use population_allocator::policy::{Policy, Seating};
 use tracing_subscriber::EnvFilter;
 
 use crate::limits::NODES_MAX;

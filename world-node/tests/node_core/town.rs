@@ -208,13 +208,7 @@ impl Town {
     pub(crate) fn plan(&mut self, islands: &[IslandId], nodes: u32) {
         self.plans += 1;
         let nodes: Vec<NodeId> = (1..=nodes).map(NodeId).collect();
-        let record = |island: &IslandId| IslandRecord {
-            island: *island,
-            design: 200,
-            cap: 300,
-            minimum: 60,
-            nodes: nodes.clone(),
-        };
+        let record = |island: &IslandId| IslandRecord::open(*island, [200, 300, 60], nodes.clone());
         let islands = islands.iter().map(record).collect();
         let plan = PlanRecord { number: self.plans, islands, ..PlanRecord::default() };
         let commit = Commit::new(PartitionKey::cluster(WORLD, CLUSTER_PLAN), Token(self.plans));

@@ -53,7 +53,7 @@ impl World {
         let store = StoreHandle::open(&url).await.expect("a store that can be opened");
         let (record, clock) = open_world(&store).await.expect("opened");
         let nodes = (1..=3).map(NodeId).collect();
-        let island = IslandRecord { island: ISLAND, design: 200, cap: 300, minimum: 60, nodes };
+        let island = IslandRecord::open(ISLAND, [200, 300, 60], nodes);
         let plan = PlanRecord { number: 1, islands: vec![island], ..PlanRecord::default() };
         let commit = Commit::new(PartitionKey::cluster(WORLD, CLUSTER_PLAN), Token(1));
         let answer = store.call(StoreOp::Commit(commit.put(DOC_PLAN, encode(&plan)))).await;

@@ -16,8 +16,7 @@ use super::import::{AuditFindings, ImportError, check};
 use crate::islands::Archives;
 
 fn plan(open: u32, suspended: u32) -> PlanRecord {
-    let island =
-        |number| IslandRecord { island: IslandId(number), design: 9, cap: 9, minimum: 1, nodes: Vec::new() };
+    let island = |number| IslandRecord::open(IslandId(number), [9, 9, 1], Vec::new());
     let away = |number| SuspendedIsland { island: IslandId(number), sum: 7, folder: "there".to_owned() };
     PlanRecord {
         number: 3,

@@ -113,7 +113,7 @@ pub(crate) async fn too_many(store: &StoreHandle) -> Result<Option<String>, Stor
 fn open(islands: &mut Vec<IslandRecord>, island: IslandId) {
     // All islands are planned alike; the allocator sets right what differs.
     let like = islands.first().cloned();
-    let like = like.unwrap_or(IslandRecord { island, design: 0, cap: 0, minimum: 0, nodes: Vec::new() });
+    let like = like.unwrap_or(IslandRecord::open(island, [0, 0, 0], Vec::new()));
     if let Err(at) = islands.binary_search_by_key(&island, |open| open.island) {
         islands.insert(at, IslandRecord { island, nodes: Vec::new(), ..like });
     }

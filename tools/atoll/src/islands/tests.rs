@@ -50,7 +50,7 @@ impl World {
         let url = StoreUrl::Embedded(folder.path().join("data"));
         let store = runtime.block_on(StoreHandle::open(&url)).unwrap();
         let world = Self { runtime, store, folder };
-        let island = |island| IslandRecord { island, design: 9, cap: 9, minimum: 1, nodes: Vec::new() };
+        let island = |island| IslandRecord::open(island, [9, 9, 1], Vec::new());
         let islands = vec![island(IslandId(1)), island(ISLAND)];
         let plan = PlanRecord { number: 7, islands, ..PlanRecord::default() };
         let raise = EpochStep::Raise { name: DOC_PLAN.into(), to: 7 };
@@ -330,8 +330,7 @@ fn what_doing_it_again_does_not_help_is_said_as_such() {
 
 #[test]
 fn more_islands_than_may_be_open_are_never_in_one_file() {
-    let island =
-        |number| IslandRecord { island: IslandId(number), design: 9, cap: 9, minimum: 1, nodes: Vec::new() };
+    let island = |number| IslandRecord::open(IslandId(number), [9, 9, 1], Vec::new());
     let away = |number| SuspendedIsland { island: IslandId(number), sum: 1, folder: "there".to_owned() };
     let islands: Vec<_> = (1..20).map(island).collect();
     let plan = PlanRecord { islands, suspended: vec![away(20)], ..PlanRecord::default() };
