@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{null, sim, swarm};
+use crate::{launch, null, sim, swarm};
 
 /// Exit code of a run that measured, but failed on the way.
 const EXIT_FAILED: u8 = 1;
@@ -35,6 +35,8 @@ pub enum Command {
     Swarm(swarm::SwarmArgs),
     /// A whole cluster in one thread, from a seed: real cores, simulated network, store, faults and time.
     Sim(sim::SimArgs),
+    /// A launch day in virtual time: policies that open islands and let players in, side by side.
+    Launch(launch::LaunchArgs),
     /// The server half of `null`, started by it as a process of its own.
     #[command(hide = true)]
     NullServer(null::ServerArgs),
@@ -61,6 +63,9 @@ pub enum Failure {
     /// The simulation.
     #[error(transparent)]
     Sim(#[from] sim::SimError),
+    /// The launch day.
+    #[error(transparent)]
+    Launch(#[from] launch::LaunchError),
 }
 
 impl Failure {
@@ -70,6 +75,7 @@ impl Failure {
             Self::Null(error) => error.is_bad_input(),
             Self::Swarm(error) => error.is_bad_input(),
             Self::Sim(error) => error.is_bad_input(),
+            Self::Launch(error) => error.is_bad_input(),
         }
     }
 }
@@ -92,6 +98,7 @@ fn dispatch(command: Command) -> Result<Ending, Failure> {
         Command::Null(args) => Ok(null::run(&args)?),
         Command::Swarm(args) => Ok(swarm::run(&args)?),
         Command::Sim(args) => Ok(sim::run(&args)?),
+        Command::Launch(args) => Ok(launch::run(&args)?),
         Command::NullServer(args) => {
             null::serve(&args)?;
             Ok(Ending::Done)
