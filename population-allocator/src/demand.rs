@@ -4,6 +4,7 @@
 //! The arrivals are followed by Holt's method with a damped trend (Gardner and McKenzie 1985). A jump (an opening, a
 //! streamer, the end of an outage) starts it anew, since smoothing would take minutes to believe it.
 
+use crate::policy::Policy;
 use std::collections::VecDeque;
 
 /// Weight of the newest bin in the level.
@@ -203,6 +204,42 @@ impl Forecast {
     }
 }
 
+/// An opening that operators announce: the doors open, an event begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Announcement {
+    /// When, world milliseconds.
+    pub opens_ms: u64,
+    /// The most players a second that are expected.
+    pub peak_per_s: f64,
+    /// For how long they come that fast, ms.
+    pub burst_ms: u64,
+}
+
+impl Announcement {
+    /// Islands that must be open when the doors open: for what comes before one that is decided on then is open, and for
+    /// what comes faster than islands can get ready, `warm_parallel` at once in `lead_ms` each.
+    pub fn islands(&self, policy: &Policy, lead_ms: u64) -> u64 {
+        let (design, lead_s) = (f64::from(policy.design.max(1)), lead_ms as f64 / 1_000.0);
+        let opened_per_s = f64::from(policy.warm_parallel) * design / lead_s.max(0.001);
+        let beyond = (self.peak_per_s - opened_per_s).max(0.0) * self.burst_ms as f64 / 1_000.0;
+        ((beyond / design).ceil() + (self.peak_per_s * lead_s / design).ceil()) as u64
+    }
+
+    /// The seats that must be there now: from as early as it takes to get all of those islands ready until the burst is over.
+    pub fn seats(&self, policy: &Policy, lead_ms: u64, now_ms: u64) -> Option<u64> {
+        let islands = self.islands(policy, lead_ms);
+        let rounds = islands.div_ceil(u64::from(policy.warm_parallel.max(1))) + 1;
+        let from_ms = self.opens_ms.saturating_sub(rounds * (lead_ms + 2 * policy.plan_every_ms));
+        // Once the doors are open, what is taken of them is demand that was met.
+        (from_ms..self.opens_ms).contains(&now_ms).then(|| islands * u64::from(policy.design))
+    }
+
+    /// Whether the doors have just opened: more may come than ever before.
+    pub fn is_on(&self, now_ms: u64) -> bool {
+        (self.opens_ms..self.opens_ms + self.burst_ms).contains(&now_ms)
+    }
+}
+
 /// The largest demand of a while: what was wanted lately may be wanted again, so that long nothing is given up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peak {
@@ -317,6 +354,20 @@ mod tests {
         let opening = after(&[0.0; 9]).demand(&Outlook { inside: 60_000, opening: true, ..outlook() });
         assert_eq!(opening.seats, 2_700);
         assert_eq!(after(&[]).demand(&Outlook { scheduled: 7_000, ..outlook() }).seats, 7_000);
+    }
+
+    #[test]
+    fn an_announced_opening_has_its_islands_ready_when_the_doors_open() {
+        // Figures of a reopening three times the usual: 95 players a second, islands of 200, forty at once in 90 s.
+        let policy = Policy { design: 200, warm_parallel: 40, plan_every_ms: 5_000, ..Policy::default() };
+        let opening = Announcement { opens_ms: 3_600_000, peak_per_s: 95.0, burst_ms: 300_000 };
+        assert_eq!(opening.islands(&policy, 90_000), 10 + 43);
+        let slow = Announcement { peak_per_s: 31.0, ..opening };
+        assert_eq!(slow.islands(&policy, 90_000), 14, "islands get ready faster than players come");
+        let seats = |now_ms| opening.seats(&policy, 90_000, now_ms);
+        assert_eq!([seats(0), seats(3_599_000), seats(3_600_000)], [None, Some(53 * 200), None]);
+        assert_eq!(seats(3_600_000 - 200_000), Some(53 * 200), "there is time for two rounds");
+        assert!(opening.is_on(3_600_000) && !opening.is_on(3_900_000));
     }
 
     #[test]

@@ -59,7 +59,9 @@ pub const CAP_MAX: u32 = 100_000;
 /// Nodes that the plan lists for one island.
 pub const PLAN_NODES_MAX: usize = 32;
 /// Islands that one plan opens at most.
-pub const OPENED_PER_PLAN_MAX: u32 = 16;
+pub const OPENED_PER_PLAN_MAX: u32 = 64;
+/// Islands that get ready at once, unless operators say otherwise.
+pub const WARM_PARALLEL: u32 = 16;
 /// How long it takes to open an island, as long as none was opened: a commit, a look of its nodes at the plan, another commit.
 pub const OPEN_LEAD_MS: u64 = 2_000;
 /// How often is decided at least, and over which time arrivals are counted together.

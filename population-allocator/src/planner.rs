@@ -62,6 +62,7 @@ pub fn decide(parent: &PlanRecord, situation: &Situation<'_>) -> Decision {
         steps::reopen(&mut draft),
         steps::spawn(&mut draft),
         steps::close(&mut draft),
+        steps::retire(&mut draft),
         steps::place(&mut draft),
     ];
     reasons.truncate(REASONS_MAX);
@@ -143,13 +144,15 @@ mod tests {
         islands: Islands,
         ready: bool,
         peak: u64,
+        /// Estates on each island.
+        estates: u32,
         nodes: Vec<NodeId>,
     }
 
     impl World {
         fn new(policy: Policy) -> Self {
             let (plan, islands) = (PlanRecord::default(), Islands::new());
-            Self { policy, plan, islands, ready: true, peak: 0, nodes: vec![NodeId(1)] }
+            Self { policy, plan, islands, ready: true, peak: 0, estates: 1, nodes: vec![NodeId(1)] }
         }
 
         /// Decides for so many seats, and lets the plan hold.
@@ -169,7 +172,9 @@ mod tests {
                 self.islands.retain(|island| plan.islands.iter().any(|of| of.island == island.id));
                 for record in &plan.islands {
                     self.islands.add(founded(record.island, &self.policy, 0));
-                    self.islands.change(record.island, |island| island.phase = record.phase);
+                    self.islands.change(record.island, |island| {
+                        (island.phase, island.estates) = (record.phase, self.estates);
+                    });
                 }
             }
             decision
@@ -195,7 +200,7 @@ mod tests {
         assert_eq!((world.decide(0).plan.unwrap().number, world.phases().as_str()), (1, "w"));
         assert_eq!((world.decide(0).plan.unwrap().number, world.phases().as_str()), (2, "o"));
         let again = world.decide(0);
-        assert_eq!((again.plan, again.reasons.len()), (None, 9), "every step explains itself");
+        assert_eq!((again.plan, again.reasons.len()), (None, 10), "every step explains itself");
     }
 
     #[test]
@@ -254,6 +259,25 @@ mod tests {
         world.decide(0);
         assert_eq!(world.phases(), "occ");
         assert_eq!(world.decide(0).plan, None, "what is left is kept");
+    }
+
+    #[test]
+    fn a_closed_island_is_retired_when_nobody_and_nothing_is_left() {
+        let mut world = World::new(POLICY);
+        (0..6).for_each(|_| drop(world.decide(30)));
+        world.settle(3, 1);
+        world.estates = 0;
+        world.decide(0);
+        assert_eq!(world.phases(), "oco", "the emptiest");
+        world.settle(2, 1);
+        world.decide(0);
+        assert_eq!(world.phases(), "occ");
+        world.settle(3, 0);
+        world.decide(0);
+        assert_eq!(world.phases(), "oc");
+        world.islands.change(IslandId(2), |island| (island.inside, island.estates) = (0, 1));
+        world.estates = 1;
+        assert_eq!(world.decide(0).plan, None, "somebody's land is there");
     }
 
     #[test]

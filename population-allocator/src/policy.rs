@@ -1,6 +1,6 @@
 //! What operators want of islands and seats. Called by the core, the planner and the launch simulator.
 
-use crate::limits::{CAP_MAX, ISLANDS_MAX, OPEN_LEAD_MS, OPENED_PER_PLAN_MAX, PLAN_EVERY_MS};
+use crate::limits::{CAP_MAX, ISLANDS_MAX, OPEN_LEAD_MS, PLAN_EVERY_MS, WARM_PARALLEL};
 use chunk_sync::limits::{CAP_POPULATION, DESIGN_POPULATION, MINIMUM_POPULATION};
 use thiserror::Error;
 
@@ -44,7 +44,7 @@ impl Default for Policy {
             islands: 1,
             islands_max: ISLANDS_MAX,
             seating: Seating::Spread,
-            warm_parallel: OPENED_PER_PLAN_MAX,
+            warm_parallel: WARM_PARALLEL,
             spare_islands: 0,
             plan_every_ms: PLAN_EVERY_MS,
             lead_ms: OPEN_LEAD_MS,

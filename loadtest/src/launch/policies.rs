@@ -1,6 +1,7 @@
 //! The policies that run side by side. A new one needs a variant of [`PolicyName`] and a line in [`PolicyName::build`].
 
 mod activity_window;
+mod atoll;
 mod buffer;
 mod clairvoyant;
 mod first_fit;
@@ -15,6 +16,8 @@ use super::allocation::{Allocation, Terms};
 pub enum PolicyName {
     /// Knows the queue and gets islands at once: the yardstick.
     Clairvoyant,
+    /// Atoll's own: provides for arrivals before they come.
+    Atoll,
     /// Keeps a fixed number of free seats.
     Buffer,
     /// Opens islands at 80 % of the seats taken.
@@ -28,6 +31,7 @@ impl PolicyName {
     pub fn build(self, terms: Terms) -> Box<dyn Allocation> {
         match self {
             Self::Clairvoyant => Box::new(clairvoyant::policy(terms)),
+            Self::Atoll => Box::new(atoll::policy(terms)),
             Self::Buffer => Box::new(buffer::policy(terms)),
             Self::Utilisation => Box::new(utilisation::policy(terms)),
             Self::ActivityWindow => Box::new(activity_window::ActivityWindow::new(terms)),

@@ -10,24 +10,36 @@ use super::allocation::{ArrivalId, Entry, Waiter};
 pub struct Queue {
     homecomers: VecDeque<Waiter>,
     homeless: VecDeque<Waiter>,
-    sizes: HashMap<ArrivalId, u32>,
+    sizes: HashMap<ArrivalId, (u32, Entry)>,
     players: u64,
+    homeless_players: u64,
 }
 
 impl Queue {
     /// Takes somebody in, at the end.
     pub fn join(&mut self, waiter: Waiter) {
         self.players += u64::from(waiter.size);
-        self.sizes.insert(waiter.first, waiter.size);
+        self.sizes.insert(waiter.first, (waiter.size, waiter.entry));
         match waiter.entry {
-            Entry::Homeless => self.homeless.push_back(waiter),
+            Entry::Homeless => {
+                self.homeless_players += u64::from(waiter.size);
+                self.homeless.push_back(waiter);
+            }
             Entry::Homecoming(_) => self.homecomers.push_back(waiter),
         }
     }
 
     /// Forgets whoever gave up.
     pub fn cancel(&mut self, first: ArrivalId) {
-        self.players -= u64::from(self.sizes.remove(&first).unwrap_or(0));
+        if let Some((size, entry)) = self.sizes.remove(&first) {
+            self.players -= u64::from(size);
+            self.homeless_players -= if entry == Entry::Homeless { u64::from(size) } else { 0 };
+        }
+    }
+
+    /// Those of them who have no home yet.
+    pub fn homeless(&self) -> u64 {
+        self.homeless_players
     }
 
     /// Players who wait.
@@ -45,6 +57,8 @@ impl Queue {
                     }
                     self.sizes.remove(&waiter.first);
                     self.players -= u64::from(waiter.size);
+                    self.homeless_players -=
+                        if waiter.entry == Entry::Homeless { u64::from(waiter.size) } else { 0 };
                 }
                 line.pop_front();
             }

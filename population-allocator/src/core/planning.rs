@@ -123,7 +123,8 @@ fn island_of(record: &IslandRecord) -> Island {
         inside: 0,
         held: 0,
         residents: 0,
-        estates: 0,
+        // Nobody counts them yet: there may be some on each.
+        estates: 1,
     }
 }
 

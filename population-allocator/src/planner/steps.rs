@@ -1,6 +1,7 @@
 //! The steps of the planner, in their order. Each says what it did, or why it did nothing.
 
 use super::Draft;
+use crate::islands::Island;
 use crate::limits::{OPENED_PER_PLAN_MAX, PLAN_NODES_MAX};
 use crate::policy::Policy;
 use chunk_sync::ids::{IslandId, NodeId};
@@ -163,6 +164,23 @@ pub(super) fn close(draft: &mut Draft<'_>) -> String {
     let (id, people) = (island.island, taken(island));
     draft.supply -= u64::from(design.saturating_sub(people)).min(draft.supply);
     format!("close: island {id} takes no newcomers, {people} are there; {kept} seats are kept")
+}
+
+/// Closed islands on which nobody is and nothing stands are gone.
+pub(super) fn retire(draft: &mut Draft<'_>) -> String {
+    let islands = draft.situation.islands;
+    let closed = |island: &IslandRecord| island.phase == IslandPhase::Closed;
+    let all = draft.islands.iter().filter(|island| closed(island)).count();
+    let deserted = |id: IslandId| islands.get(id).is_some_and(Island::is_deserted);
+    // One that was closed just now may have been given to somebody while this was decided.
+    let was_closed = |id: IslandId| islands.get(id).is_some_and(|of| of.phase == IslandPhase::Closed);
+    draft.islands.retain(|island| !(closed(island) && was_closed(island.island) && deserted(island.island)));
+    let left = draft.islands.iter().filter(|island| closed(island)).count();
+    match (all, all - left) {
+        (0, _) => "retire: nothing, no island is closed".to_owned(),
+        (_, 0) => format!("retire: nothing, somebody or somebody's land is on the {all} that are closed"),
+        (_, gone) => format!("retire: {gone} of {all} that were closed"),
+    }
 }
 
 /// Which nodes serve which island.

@@ -286,6 +286,6 @@ fn the_state_has_the_promised_shape() {
     assert_eq!(state["nodes"], serde_json::json!([node]));
     assert_eq!(state["islands"], serde_json::json!([island]));
     assert_eq!(state["queue"], serde_json::json!({ "waiting": 0 }));
-    assert_eq!(state["plan"]["reasons"].as_array().unwrap().len(), 9);
+    assert_eq!(state["plan"]["reasons"].as_array().unwrap().len(), 10);
     assert!(state["plan"]["number"].as_u64().unwrap() >= 1);
 }
