@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use chunk_sync::client::{Client, ClientConfig, ClientEvent, ClientOutput, Phase, Replica};
-use chunk_sync::ids::PlayerId;
+use chunk_sync::ids::{IslandId, PlayerId};
 use chunk_sync::limits::{QUANTA_PER_CHUNK, QUANTA_PER_M, TILES_PER_CHUNK_EDGE};
 use chunk_sync::place::{ChunkPos, Place};
 use chunk_sync::random::{RngExt, Stream, stream};
@@ -101,12 +101,14 @@ impl Settlers {
         // A session that was lost comes back.
         self.drive(PATIENCE, false, |all| all[who].knows_itself());
         let now_ms = self.began.elapsed().as_millis() as u64;
-        let before = self.all[who].done.len();
-        let asked = self.all[who].client.act(encode(action), now_ms).unwrap();
-        self.all[who].asked = Some(asked);
-        self.drive(PATIENCE, false, |all| all[who].asked.is_none());
         let settler = &mut self.all[who];
-        settler.done.get(before).copied().ok_or_else(|| settler.answer.take().expect("it was answered"))
+        let asked = settler.client.act(encode(action), now_ms).unwrap();
+        settler.asked = Some(asked);
+        // Whoever travels is nowhere by the time when it is answered.
+        let act = settler.named(asked).unwrap();
+        self.drive(PATIENCE, false, |all| all[who].asked.is_none());
+        let answer = self.all[who].answer.take().unwrap();
+        if answer.outcome == ActOutcome::Done { Ok(act) } else { Err(answer) }
     }
 
     /// Lets one of them walk to a place, until it stands right there.
@@ -217,6 +219,13 @@ impl Settler {
 
     fn player(&self) -> Option<PlayerId> {
         self.client.welcome().map(|welcome| PlayerId(welcome.player))
+    }
+
+    /// The full name of an act that was asked for on the island where this one is.
+    fn named(&self, asked: ActNumber) -> Option<ActId> {
+        let welcome = self.client.welcome()?;
+        let (player, island) = (PlayerId(welcome.player), IslandId(welcome.island));
+        Some(ActId { player, epoch: asked.epoch(), island, act: asked.number().into() })
     }
 
     fn knows_itself(&self) -> bool {
@@ -357,15 +366,8 @@ impl Settler {
                 }
                 ClientOutput::Event(ClientEvent::Acted(acted)) if acted.outcome != ActOutcome::Waiting => {
                     self.refused = if acted.outcome == ActOutcome::Done { 0 } else { self.refused + 1 };
-                    if acted.outcome == ActOutcome::Done
-                        && let Some(welcome) = self.client.welcome()
-                    {
-                        self.done.push(ActId {
-                            player: PlayerId(welcome.player),
-                            epoch: acted.id.epoch(),
-                            island: chunk_sync::ids::IslandId(welcome.island),
-                            act: acted.id.number().into(),
-                        });
+                    if acted.outcome == ActOutcome::Done {
+                        self.done.extend(self.named(acted.id));
                     }
                     self.asked = self.asked.filter(|asked| *asked != acted.id);
                     self.answer = Some(acted);
