@@ -41,7 +41,33 @@ async fn pair() -> (RedisServer, RedisServer) {
     let master = RedisServer::start_with(&[]);
     let replica = RedisServer::start_replica_of(&master);
     master.until_followed().await;
+    // Its master calls it online as soon as everything is on its way to it.
+    replica.until("master_link_status", "up").await;
     (master, replica)
+}
+
+/// Waits until a replica has heard everything that its master has done.
+async fn hears_everything(replica: &RedisServer, master: &RedisServer) {
+    let offset = async |server: &RedisServer, name: &str| -> u64 {
+        let info: String = server.ask(&["INFO", "replication"]).await;
+        let said = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.parse().ok());
+        said.expect("an offset")
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let done = offset(master, "master_repl_offset").await;
+    // A master that has nothing to say says even that every few seconds.
+    while offset(replica, "slave_repl_offset").await < done {
+        assert!(Instant::now() < deadline, "never hears {done}");
+        // Only paces the asking.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The replica becomes the master by hand when it has heard everything, and its master follows it.
+async fn change_places(master: &RedisServer, replica: &RedisServer) {
+    hears_everything(replica, master).await;
+    replica.run(&["REPLICAOF", "NO", "ONE"]).await;
+    master.run(&["REPLICAOF", "127.0.0.1", &replica.port().to_string()]).await;
 }
 
 #[tokio::test]
@@ -66,13 +92,9 @@ async fn a_promoted_replica_has_what_was_acknowledged_and_is_noticed() {
     assert!(is_done(&answered(&store, put(52)).await));
 }
 
-/// The replica, which has heard everything, becomes the master by hand, and its master follows it.
-async fn change_places(master: &RedisServer, replica: &RedisServer) {
-    let info: String = master.ask(&["INFO"]).await;
-    let written = info.lines().find_map(|line| line.strip_prefix("master_repl_offset:")).expect("a master");
-    replica.until("slave_repl_offset", written).await;
-    replica.run(&["REPLICAOF", "NO", "ONE"]).await;
-    master.run(&["REPLICAOF", "127.0.0.1", &replica.port().to_string()]).await;
+/// Whether the store has noticed already, as it does within a second or so: on a busy machine before it is called.
+fn finds_out_by_itself(store: &StoreHandle) -> bool {
+    store.master_epoch(key().shard()) > 0
 }
 
 #[tokio::test]
@@ -81,12 +103,14 @@ async fn a_demoted_master_is_left_for_its_successor() {
     let store = StoreHandle::open(&either(&replica, &master, "")).await.unwrap();
     assert!(is_done(&store.call(put(1)).await));
     change_places(&master, &replica).await;
-    let refused = store.call(put(2)).await;
-    assert_eq!(
-        refused,
-        StoreAnswer::Failed(StoreFault::Away),
-        "it says that it is no master and did nothing"
-    );
+    if !finds_out_by_itself(&store) {
+        let refused = store.call(put(2)).await;
+        assert_eq!(
+            refused,
+            StoreAnswer::Failed(StoreFault::Away),
+            "it says that it is no master and did nothing"
+        );
+    }
     assert!(is_done(&answered(&store, put(2)).await));
     assert_eq!(store.master_epoch(key().shard()), 1);
     master.until("master_link_status", "up").await;
@@ -99,8 +123,10 @@ async fn a_demoted_master_is_not_read() {
     let store = StoreHandle::open(&either(&replica, &master, "")).await.unwrap();
     assert!(is_done(&store.call(put(1)).await));
     change_places(&master, &replica).await;
-    let said = store.call(StoreOp::Load { partition: key() }).await;
-    assert_eq!(said, StoreAnswer::Failed(StoreFault::Away), "it is no master any more");
+    if !finds_out_by_itself(&store) {
+        let said = store.call(StoreOp::Load { partition: key() }).await;
+        assert_eq!(said, StoreAnswer::Failed(StoreFault::Away), "it is no master any more");
+    }
     assert_eq!(token(&store).await, Token(1));
     assert_eq!(store.master_epoch(key().shard()), 1);
 }
@@ -113,11 +139,9 @@ async fn a_master_that_was_a_replica_for_a_while_is_another_one() {
     let store = StoreHandle::open(&either(&master, &replica, "")).await.unwrap();
     assert!(is_done(&store.call(put(1)).await));
     let mut changes = store.master_changes();
-    replica.run(&["REPLICAOF", "NO", "ONE"]).await;
-    master.run(&["REPLICAOF", "127.0.0.1", &replica.port().to_string()]).await;
+    change_places(&master, &replica).await;
     master.until("master_link_status", "up").await;
-    master.run(&["REPLICAOF", "NO", "ONE"]).await;
-    replica.run(&["REPLICAOF", "127.0.0.1", &master.port().to_string()]).await;
+    change_places(&replica, &master).await;
     tokio::time::timeout(Duration::from_secs(30), changes.changed()).await.expect("is noticed").unwrap();
     assert!(store.master_epoch(key().shard()) >= 1);
     assert_eq!(token(&store).await, Token(1));
@@ -252,6 +276,7 @@ async fn a_promoted_master_gives_every_holder_a_lease_to_come_back() {
     while !is_done(&store.call(lease(2, 8, 0)).await) {
         assert!(Instant::now() < deadline, "never old enough");
     }
+    hears_everything(&replica, &master).await;
     master.kill();
     replica.run(&["REPLICAOF", "NO", "ONE"]).await;
     let said = answered(&store, lease(3, 7, 0)).await;

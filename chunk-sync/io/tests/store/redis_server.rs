@@ -177,10 +177,11 @@ impl Drop for RedisServer {
 }
 
 /// A port that nobody uses now, nor the one of its cluster bus, 10,000 above. Both are below those that the system
-/// gives to outgoing connections, so that none of a test beside this one takes it meanwhile.
+/// gives to outgoing connections, so that none of a test beside this one takes it meanwhile. Processes whose numbers are
+/// near begin far from each other, so that two which run the same test don't both find the same port free.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = (std::process::id() % 9_000) as u16;
+    let first = (std::process::id() % 90) as u16 * 100;
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     loop {
         let port = 12_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;

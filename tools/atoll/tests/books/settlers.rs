@@ -7,12 +7,12 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use chunk_sync::client::{Client, ClientConfig, ClientEvent, ClientOutput, Phase, Replica};
-use chunk_sync::ids::PlayerId;
+use chunk_sync::ids::{IslandId, PlayerId};
 use chunk_sync::limits::{QUANTA_PER_CHUNK, QUANTA_PER_M, TILES_PER_CHUNK_EDGE};
 use chunk_sync::place::{ChunkPos, Place};
 use chunk_sync::random::{RngExt, Stream, stream};
 use chunk_sync::records::{decode, encode};
-use chunk_sync::wire::{ActNumber, ActOutcome};
+use chunk_sync::wire::{ActNumber, ActOutcome, Acted};
 use world_node::rules::documents::{BagRecord, GroundRecord};
 use world_node::rules::items::{ItemKind, Items};
 use world_node::rules::site::TilePos;
@@ -37,6 +37,8 @@ struct Settler {
     unsent: Vec<u8>,
     random: Stream,
     asked: Option<ActNumber>,
+    /// The last answer to what was asked.
+    answer: Option<Acted>,
     /// Refused since the last one that was done.
     refused: u32,
     /// Steps to go, and when the next is due.
@@ -69,6 +71,7 @@ impl Settlers {
                 unsent: Vec::new(),
                 random: stream(seed, &name),
                 asked: None,
+                answer: None,
                 refused: 0,
                 walk: (0, 0),
                 heading: 0,
@@ -90,31 +93,44 @@ impl Settlers {
         self.drive(PATIENCE, true, |all| all.iter().map(|settler| settler.done.len()).sum::<usize>() >= done);
     }
 
-    /// Lets one of them do this; `None` when it was refused.
-    pub(crate) fn does(&mut self, who: usize, action: &Action) -> Option<ActId> {
+    /// Lets one of them do this.
+    ///
+    /// # Errors
+    /// The answer, when it is another one than that it is done.
+    pub(crate) fn does(&mut self, who: usize, action: &Action) -> Result<ActId, Acted> {
+        // A session that was lost comes back.
+        self.drive(PATIENCE, false, |all| all[who].knows_itself());
         let now_ms = self.began.elapsed().as_millis() as u64;
-        let before = self.all[who].done.len();
-        let asked = self.all[who].client.act(encode(action), now_ms).unwrap();
-        self.all[who].asked = Some(asked);
+        let settler = &mut self.all[who];
+        let asked = settler.client.act(encode(action), now_ms).unwrap();
+        settler.asked = Some(asked);
+        // Whoever travels is nowhere by the time when it is answered.
+        let act = settler.named(asked).unwrap();
         self.drive(PATIENCE, false, |all| all[who].asked.is_none());
-        self.all[who].done.get(before).copied()
+        let answer = self.all[who].answer.take().unwrap();
+        if answer.outcome == ActOutcome::Done { Ok(act) } else { Err(answer) }
     }
 
-    /// Lets one of them walk to where another one stands.
-    pub(crate) fn meet(&mut self, who: usize, other: usize) {
-        let goal = self.all[other].client.place();
+    /// Lets one of them walk to a place, until it stands right there.
+    pub(crate) fn goes_to(&mut self, who: usize, goal: Place) {
         self.all[who].goal = Some(goal);
-        let near = i64::from(QUANTA_PER_M);
-        self.drive(PATIENCE, false, |all| all[who].client.place().distance_squared(goal) <= near * near);
+        self.drive(PATIENCE, false, |all| all[who].client.place() == goal);
         self.all[who].goal = None;
     }
 
     /// Lets one of them try this on the tiles around it until it is done on one of them.
     pub(crate) fn does_nearby(&mut self, who: usize, action: impl Fn(TilePos) -> Action) -> ActId {
         let here = TilePos::under(self.all[who].client.place());
-        let off = || (-3..=2).flat_map(|y| (-3..=2).map(move |x| (x, y)));
-        let mut tiles = off().map(|(x, y)| TilePos { x: here.x + x, y: here.y + y });
-        tiles.find_map(|tile| self.does(who, &action(tile))).expect("some ground is good for it")
+        let off = (-3..=2).flat_map(|y| (-3..=2).map(move |x| (x, y)));
+        let mut refused = Vec::new();
+        for tile in off.map(|(x, y)| TilePos { x: here.x + x, y: here.y + y }) {
+            match self.does(who, &action(tile)) {
+                Ok(act) => return act,
+                Err(acted) if acted.outcome == ActOutcome::Refused => refused.push(acted.reason),
+                Err(acted) => panic!("{acted:?}"),
+            }
+        }
+        panic!("no ground is good for it: {refused:?}")
     }
 
     /// The player of one of them, and the chunk that it is in.
@@ -205,6 +221,13 @@ impl Settler {
         self.client.welcome().map(|welcome| PlayerId(welcome.player))
     }
 
+    /// The full name of an act that was asked for on the island where this one is.
+    fn named(&self, asked: ActNumber) -> Option<ActId> {
+        let welcome = self.client.welcome()?;
+        let (player, island) = (PlayerId(welcome.player), IslandId(welcome.island));
+        Some(ActId { player, epoch: asked.epoch(), island, act: asked.number().into() })
+    }
+
     fn knows_itself(&self) -> bool {
         self.client.phase() == Phase::Inside && self.replica.own_docs().is_some()
     }
@@ -247,7 +270,9 @@ impl Settler {
         let quanta = u64::from(walk_mm_per_s) * STEP_EVERY_MS * QUANTA_PER_M as u64 / 1_000_000 * 3 / 4;
         let (from, angle) = (self.client.place(), f32::from(self.heading) / 256.0 * std::f32::consts::TAU);
         let along = |part: f32| (part * quanta as f32) as i32;
-        let to = Place { x: from.x + along(angle.cos()), y: from.y + along(angle.sin()) };
+        let ahead = Place { x: from.x + along(angle.cos()), y: from.y + along(angle.sin()) };
+        let is_near = |goal: &Place| from.distance_squared(*goal) <= (quanta * quanta) as i64;
+        let to = self.goal.filter(is_near).unwrap_or(ahead);
         if let Some(frame) = self.client.step_to(to, self.heading, now_ms) {
             self.unsent.extend(frame);
         }
@@ -341,17 +366,11 @@ impl Settler {
                 }
                 ClientOutput::Event(ClientEvent::Acted(acted)) if acted.outcome != ActOutcome::Waiting => {
                     self.refused = if acted.outcome == ActOutcome::Done { 0 } else { self.refused + 1 };
-                    if acted.outcome == ActOutcome::Done
-                        && let Some(welcome) = self.client.welcome()
-                    {
-                        self.done.push(ActId {
-                            player: PlayerId(welcome.player),
-                            epoch: acted.id.epoch(),
-                            island: chunk_sync::ids::IslandId(welcome.island),
-                            act: acted.id.number().into(),
-                        });
+                    if acted.outcome == ActOutcome::Done {
+                        self.done.extend(self.named(acted.id));
                     }
                     self.asked = self.asked.filter(|asked| *asked != acted.id);
+                    self.answer = Some(acted);
                 }
                 // Water, or the shore of the world: another way.
                 ClientOutput::Event(ClientEvent::Corrected(_)) => self.heading = self.random.random(),
