@@ -215,7 +215,7 @@ const REGRESSIONS: [(u64, u64, &str); 7] = [
 ];
 
 /// Seeds that found something since players act.
-const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 5] = [
+const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 7] = [
     (
         10_006,
         50,
@@ -228,6 +228,16 @@ const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 5] = [
         100_072,
         60,
         "a node that stood still between the halves of a tick took its own pause for its clients' silence",
+    ),
+    (
+        200_098,
+        60,
+        "who slept while a creature left a roster that then rested, and was cut off as it woke, listed it for ever",
+    ),
+    (
+        210_115,
+        60,
+        "a guest, whose home was full of tickets that the allocator before may have given, was taken for a journey undone",
     ),
 ];
 

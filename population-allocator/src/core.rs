@@ -323,7 +323,8 @@ impl AllocatorCore {
         self.authority.refresh_inherited(&self.members, now_ms);
     }
 
-    fn taken(&self, island: IslandId) -> u32 {
+    /// Seats on the island, and those that an earlier allocator may have given away there.
+    pub fn taken(&self, island: IslandId) -> u32 {
         self.ledger.population(island).saturating_add(self.authority.inherited(island))
     }
 

@@ -183,11 +183,16 @@ impl Cluster {
         self.deeds.asked.iter().find_map(|(key, deed)| books.is_wrong(*key, deed))
     }
 
-    /// At the door: who travelled comes in where the journey led.
+    /// At the door: who travelled comes in where the journey led, or is a guest since there was no room. An allocator that
+    /// has just started keeps seats free for the tickets of the one before, so that an island may be full to it
+    /// that has room for everybody.
     pub(super) fn check_journey(&mut self, at: usize, player: PlayerId, epoch: Epoch, island: IslandId) {
         let Some(wanted) = self.store.books.journey_before(player, epoch) else { return };
         *self.totals.feats.entry("came in after a journey").or_default() += 1;
-        if wanted != island {
+        let seated = self.seated.get(&(player, island));
+        if wanted != island && seated.is_some_and(|roomy| !roomy.contains(&wanted)) {
+            *self.totals.feats.entry("guest after a journey").or_default() += 1;
+        } else if wanted != island {
             let name = &self.bots[at].name;
             self.watch.fail(format!(
                 "{name} (bot {at}) travelled to island {wanted} and came in on island {island}, epoch {epoch:?}"

@@ -83,10 +83,7 @@ impl Cluster {
                 self.bots[at].entered(self.now_ms);
                 let (node, epoch, island) = (welcome.node, welcome.epoch, welcome.island);
                 self.tell(&format!("{name} is in: node {node}, island {island}, epoch {epoch}"));
-                // A full home may send its player elsewhere: only islands with room for all keep the promise for sure.
-                if self.policy.design as usize > self.setup.bots {
-                    self.check_journey(at, PlayerId(welcome.player), Epoch(epoch), IslandId(island));
-                }
+                self.check_journey(at, PlayerId(welcome.player), Epoch(epoch), IslandId(island));
             }
             ClientEvent::Rejected { code, reason, .. } => {
                 self.tell(&format!("{name} hears {reason}"));
