@@ -280,7 +280,8 @@ impl NodeCore {
         let Some(peer) = self.peers.get_mut(source) else { return };
         let silent_ms = now_ms.saturating_sub(peer.heard_ms);
         peer.heard_ms = peer.heard_ms.max(now_ms);
-        if silent_ms > GHOST_HIDE_MS && !peer.hidden {
+        let was_hidden = std::mem::replace(&mut peer.hidden, false);
+        if silent_ms > GHOST_HIDE_MS && !was_hidden {
             self.each_chunk(|chunk| {
                 if let Ok(at) = chunk.ghost_at(source) {
                     chunk.ghosts[at].untake(u8::MAX);
