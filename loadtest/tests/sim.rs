@@ -216,7 +216,7 @@ const REGRESSIONS: [(u64, u64, &str); 7] = [
 ];
 
 /// Seeds that found something since players act.
-const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 7] = [
+const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 9] = [
     (
         10_006,
         50,
@@ -232,6 +232,16 @@ const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 7] = [
     ),
     (300_310, 60, "a session was told over of an act that a newer client of its player had given up"),
     (300_205, 60, "a client came back for an act that another client of its player had given up"),
+    (
+        200_098,
+        60,
+        "who slept while a creature left a roster that then rested, and was cut off as it woke, listed it for ever",
+    ),
+    (
+        210_115,
+        60,
+        "a guest, whose home was full of tickets that the allocator before may have given, was taken for a journey undone",
+    ),
 ];
 
 #[test]

@@ -202,7 +202,9 @@ impl Cluster {
         self.deeds.asked.iter().find_map(|(key, deed)| books.is_wrong(*key, deed, &self.deeds))
     }
 
-    /// At the door: who travelled is at home where the journey led, and comes in there, unless it may be a guest elsewhere.
+    /// At the door: who travelled is at home where the journey led, and comes in there, or is a guest since there was no
+    /// room. An allocator that has just started keeps seats free for the tickets of the one before, so that an island
+    /// may be full to it that has room for everybody.
     pub(super) fn check_journey(&mut self, at: usize, player: PlayerId, epoch: Epoch, island: IslandId) {
         let Some(wanted) = self.store.books.journey_before(player, epoch) else { return };
         *self.totals.feats.entry("came in after a journey").or_default() += 1;
@@ -212,10 +214,12 @@ impl Cluster {
             StoreAnswer::Loaded(view) => Whereabouts::read(&view).ok().flatten().map(Whereabouts::island),
             _ => None,
         };
-        // An allocator that just started keeps seats free for whoever was let in before it and wasn't seen yet, so that
-        // each player may be counted twice: a home has room for sure only beyond that.
-        let is_roomy = self.policy.design as usize >= self.setup.bots * 2;
-        if home != newest || (is_roomy && wanted != island) {
+        let seated = self.seated.get(&(player, island));
+        let is_guest = wanted != island && seated.is_some_and(|roomy| !roomy.contains(&wanted));
+        if is_guest {
+            *self.totals.feats.entry("guest after a journey").or_default() += 1;
+        }
+        if home != newest || (wanted != island && !is_guest) {
             let name = &self.bots[at].name;
             self.watch.fail(format!(
                 "{name} (bot {at}) travelled to island {wanted} and came in on island {island}, epoch {epoch:?}; \

@@ -17,7 +17,7 @@ use super::mesh::{MeshNet, Weather};
 use super::trace::Trace;
 use super::wires::Wire;
 use super::{Setup, Totals};
-use chunk_sync::ids::{IslandId, NodeId, Source};
+use chunk_sync::ids::{IslandId, NodeId, PlayerId, Source};
 use chunk_sync::limits::TICK_MS;
 use chunk_sync::random::{RngExt, Stream, stream};
 use chunk_sync::terrain::Terrain;
@@ -62,6 +62,8 @@ pub(super) struct Cluster {
     pub door: Option<Door>,
     pub door_source: Source,
     pub door_nth: u32,
+    /// Islands that had room when this player got its newest ticket for that island.
+    pub seated: BTreeMap<(PlayerId, IslandId), Vec<IslandId>>,
     pub policy: Policy,
     pub wires: Vec<Wire>,
     pub bots: Vec<Bot>,
@@ -107,6 +109,7 @@ impl Cluster {
             door: None,
             door_source: Source(0),
             door_nth: 0,
+            seated: BTreeMap::new(),
             policy: draw_policy(&mut random, setup, seed),
             wires: Vec::new(),
             bots: Vec::new(),

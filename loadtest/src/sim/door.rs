@@ -3,7 +3,7 @@
 use super::events::WireNo;
 use super::host::hello_end;
 use bytes::Bytes;
-use chunk_sync::ids::Source;
+use chunk_sync::ids::{IslandId, PlayerId, Source};
 use chunk_sync::mesh_wire::TopicBytes;
 use chunk_sync::ports::{MeshCommand, RequestId};
 use chunk_sync::store::{StoreAnswer, StoreOp};
@@ -29,6 +29,16 @@ pub(super) struct Ticked {
     pub asked: Vec<(u64, StoreOp)>,
     /// What clients are told; their connections end with it.
     pub told: Vec<(WireNo, Bytes)>,
+    pub seated: Vec<Seated>,
+}
+
+/// Somebody got a ticket.
+#[derive(Debug)]
+pub(super) struct Seated {
+    pub player: PlayerId,
+    pub island: IslandId,
+    /// Islands that had room, as the allocator counted then.
+    pub roomy: Vec<IslandId>,
 }
 
 impl Door {
@@ -75,24 +85,41 @@ impl Door {
         for (peer, topic, body) in self.heard.drain(..) {
             self.core.handle_mesh(peer, &topic, &body, now_ms);
         }
-        for (id, answer) in self.answers.drain(..) {
+        for (id, answer) in std::mem::take(&mut self.answers) {
             self.core.handle_answer(id, answer, now_ms);
+            self.take_outcomes(&mut ticked);
         }
         self.take_joins(now_ms, &mut ticked);
+        self.take_outcomes(&mut ticked);
         self.core.tick(now_ms);
         self.core.invariants();
-        let joining = &mut self.joining;
-        self.core.drain_answers(&mut |answer| {
-            let Some(wire) = joining.remove(&answer.request) else { return };
-            let frame = match &answer.outcome {
-                Ok(seat) => control_frame(kind::SEAT, seat),
-                Err(code) => code.frame(),
-            };
-            ticked.told.push((wire, frame.into()));
-        });
+        self.take_outcomes(&mut ticked);
         self.core.drain_mesh(&mut |command| ticked.mesh.push(command));
         self.core.drain_requests(&mut |id, op| ticked.asked.push((id.0, op)));
         ticked
+    }
+
+    /// What was decided just now, while the allocator's counts are what it was decided on.
+    fn take_outcomes(&mut self, ticked: &mut Ticked) {
+        let mut answers = Vec::new();
+        self.core.drain_answers(&mut |answer| answers.push(answer));
+        for answer in answers {
+            let Some(wire) = self.joining.remove(&answer.request) else { continue };
+            let frame = match &answer.outcome {
+                Ok(seat) => {
+                    let plan = self.core.plan_record().into_iter().flat_map(|plan| &plan.islands);
+                    let roomy = plan.filter(|island| self.core.taken(island.island) < island.cap);
+                    ticked.seated.push(Seated {
+                        player: PlayerId(seat.player),
+                        island: IslandId(seat.island),
+                        roomy: roomy.map(|island| island.island).collect(),
+                    });
+                    control_frame(kind::SEAT, seat)
+                }
+                Err(code) => code.frame(),
+            };
+            ticked.told.push((wire, frame.into()));
+        }
     }
 
     fn take_joins(&mut self, now_ms: u64, ticked: &mut Ticked) {

@@ -185,7 +185,8 @@ impl AllocatorCore {
         }
     }
 
-    fn taken(&self, island: IslandId) -> u32 {
+    /// Seats on the island, and those that an earlier allocator may have given away there.
+    pub fn taken(&self, island: IslandId) -> u32 {
         self.ledger.population(island).saturating_add(self.authority.inherited(island))
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Peer {
     pub source: Source,
     pub mesh: String,
     /// World milliseconds of the last fresh message.
-    pub heard_ms: u64,
+    heard_ms: u64,
     remade_ms: u64,
     wants: Vec<Want>,
     /// It has been silent for longer than a live member is.
@@ -63,6 +63,8 @@ enum Word {
 #[derive(Default)]
 pub(super) struct Peers {
     list: Vec<Peer>,
+    /// Silence before that is nobody's fault.
+    forgiven_ms: u64,
     /// Some chunk's audience or claim changed: what this node takes must be worked out anew.
     pub wants_changed: bool,
     /// A heartbeat goes out this tick whatever the rhythm.
@@ -86,19 +88,24 @@ impl Peers {
         Some(&mut self.list[at])
     }
 
+    /// For how long a member has said nothing, this node's own sleep left out.
+    pub(super) fn silent_ms(&self, peer: &Peer, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(peer.heard_ms.max(self.forgiven_ms))
+    }
+
     /// Whether the member was heard within the suspect limit.
     pub(super) fn is_live(&self, source: Source, now_ms: u64) -> bool {
-        self.get(source).is_some_and(|p| now_ms.saturating_sub(p.heard_ms) <= LINK_SUSPECT_MS)
+        self.get(source).is_some_and(|p| self.silent_ms(p, now_ms) <= LINK_SUSPECT_MS)
     }
 
     /// Whether any member was heard within the suspect limit.
     pub(super) fn any_live(&self, now_ms: u64) -> bool {
-        self.list.iter().any(|p| now_ms.saturating_sub(p.heard_ms) <= LINK_SUSPECT_MS)
+        self.list.iter().any(|p| self.silent_ms(p, now_ms) <= LINK_SUSPECT_MS)
     }
 
     /// Nobody is to blame for silence that this node slept through.
     pub(super) fn forgive(&mut self, now_ms: u64) {
-        self.list.iter_mut().for_each(|p| p.heard_ms = now_ms);
+        self.forgiven_ms = now_ms;
     }
 
     /// Wants must be applied again, since there is a new island.
@@ -185,9 +192,9 @@ impl NodeCore {
         }
         let (now, now_ms) = (self.now, self.now_ms);
         for at in 0..self.peers.list.len() {
+            let silent_ms = self.peers.silent_ms(&self.peers.list[at], now_ms);
             let peer = &mut self.peers.list[at];
             let source = peer.source;
-            let silent_ms = now_ms.saturating_sub(peer.heard_ms);
             if silent_ms > LINK_REMAKE_MS && now_ms.saturating_sub(peer.remade_ms) > LINK_REMAKE_MS {
                 peer.remade_ms = now_ms;
                 peer.wants.clear();
@@ -262,12 +269,24 @@ impl NodeCore {
             // What was said long ago doesn't show that anybody is there now.
             Some(Word::Stale) => self.counters.frames_dropped += 1,
             Some(Word::Undated) => (),
-            Some(Word::Fresh) => {
-                if let Some(peer) = self.peers.get_mut(peer) {
-                    peer.heard_ms = peer.heard_ms.max(now_ms);
-                }
-            }
+            Some(Word::Fresh) => self.heard(peer, now_ms),
             None => self.counters.garbage += 1,
+        }
+    }
+
+    /// A member said something just now. In a silence for which it was not hidden, since this node slept through it,
+    /// it may have told changes that are restated no more: all its streams wait for keyframes.
+    fn heard(&mut self, source: Source, now_ms: u64) {
+        let Some(peer) = self.peers.get_mut(source) else { return };
+        let silent_ms = now_ms.saturating_sub(peer.heard_ms);
+        peer.heard_ms = peer.heard_ms.max(now_ms);
+        let was_hidden = std::mem::replace(&mut peer.hidden, false);
+        if silent_ms > GHOST_HIDE_MS && !was_hidden {
+            self.each_chunk(|chunk| {
+                if let Ok(at) = chunk.ghost_at(source) {
+                    chunk.ghosts[at].untake(u8::MAX);
+                }
+            });
         }
     }
 

@@ -303,7 +303,7 @@ impl NodeCore {
         let silent = self
             .peers
             .get(record.source)
-            .is_some_and(|p| self.now_ms.saturating_sub(p.heard_ms) > NODE_LEASE_MS);
+            .is_some_and(|peer| self.peers.silent_ms(peer, self.now_ms) > NODE_LEASE_MS);
         let lease = view.leases.get(lease_name(record.source).as_str());
         if self.standing != Standing::Serving || !silent || lease.is_some_and(|l| !l.expired(view.store_ms)) {
             return;

@@ -72,6 +72,40 @@ fn what_a_dead_node_said_long_ago_keeps_it_no_longer_alive() {
 }
 
 #[test]
+fn who_slept_through_the_silence_of_a_member_starts_anew_with_it() {
+    // Ticks of hearing nothing before the node stands still, those of standing still, and those after it woke.
+    for (before, asleep, after) in [(0, ticks(PAUSE_MS_MAX) + 20, 4), (14, ticks(PAUSE_MS_MAX) - 1, 0)] {
+        let mut town = Town::new(3);
+        (0..3).for_each(|at| town.enter(at, at as u32 + 1, at as u64 + 1));
+        town.run(80);
+        // One of three has none of the two creatures there: its player's leaving is the last that its streams tell.
+        let landing = town.place(0, 1).chunk();
+        let quiet = (0..3).find(|at| {
+            let mut there = town.nodes[*at].core.owned().filter(|(_, chunk, ..)| *chunk == landing);
+            there.all(|(_, _, entity, ..)| !entity.is_born_with_land())
+        });
+        let quiet = quiet.expect("two creatures have at most two owners");
+        let sleeper = (quiet + 1) % 3;
+        town.deaf = Some(sleeper);
+        town.send(quiet, quiet as u32 + 1, &frame(kind::BYE, b""));
+        town.run(before);
+        for left in (0..asleep).rev() {
+            if after == 0 && left < 4 {
+                // The first word comes before it looks for silence.
+                town.deaf = None;
+            }
+            town.now_ms += TICK_MS;
+            (0..3).filter(|at| *at != sleeper).for_each(|at| town.tick(at));
+        }
+        town.run(after);
+        town.deaf = None;
+        town.run(20);
+        let left: BTreeSet<u64> = (0..3).filter(|at| *at != quiet).map(|at| at as u64 + 1).collect();
+        assert_eq!(town.seen(sleeper, sleeper as u32 + 1).players(), left, "{before}, {asleep}, {after}");
+    }
+}
+
+#[test]
 fn a_session_taken_elsewhere_ends_though_nobody_said_so() {
     let mut town = Town::new(1);
     town.enter(0, 1, 1);
