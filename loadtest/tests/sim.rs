@@ -216,7 +216,7 @@ const REGRESSIONS: [(u64, u64, &str); 7] = [
 ];
 
 /// Seeds that found something since players act.
-const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 7] = [
+const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 9] = [
     (
         10_006,
         50,
@@ -232,6 +232,13 @@ const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 7] = [
     ),
     (300_310, 60, "a session was told over of an act that a newer client of its player had given up"),
     (300_205, 60, "a client came back for an act that another client of its player had given up"),
+    (
+        500_875,
+        60,
+        "a node died for good while the others crashed again and again: none of them heard it silent for a whole lease, \
+         and nobody took its creatures",
+    ),
+    (500_913, 60, "the same, with a node that slept"),
 ];
 
 #[test]
