@@ -216,7 +216,7 @@ const REGRESSIONS: [(u64, u64, &str); 7] = [
 ];
 
 /// Seeds that found something since players act.
-const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 9] = [
+const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 11] = [
     (
         10_006,
         50,
@@ -242,6 +242,12 @@ const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 9] = [
         60,
         "a guest, whose home was full of tickets that the allocator before may have given, was taken for a journey undone",
     ),
+        500_875,
+        60,
+        "a node died for good while the others crashed again and again: none of them heard it silent for a whole lease, \
+         and nobody took its creatures",
+    ),
+    (500_913, 60, "the same, with a node that slept"),
 ];
 
 #[test]

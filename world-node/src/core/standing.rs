@@ -7,7 +7,7 @@ use super::session::Stage;
 use super::store::Ask;
 use crate::executor::limits::COMPARE_EVERY_MS;
 use chunk_sync::ids::{ConnId, IslandId, NodeId, PlayerId, Source};
-use chunk_sync::limits::{ACT_WAIT_MS, NODE_LEASE_MS, NODE_RENEW_MS, TICK_MS};
+use chunk_sync::limits::{ACT_WAIT_MS, LINK_REMAKE_MS, NODE_LEASE_MS, NODE_RENEW_MS, TICK_MS};
 use chunk_sync::records::*;
 use chunk_sync::store::{
     CommitOutcome, EpochStep, Lease, LeaseStep, PartitionKey, PartitionView, Refusal, StoreAnswer,
@@ -23,6 +23,13 @@ const SESSION_CHECK_MS: u64 = 4_000;
 const _: () = assert!(SESSION_CHECK_MS < COMPARE_EVERY_MS);
 /// Sessions that are looked up per tick after a pause.
 const RECHECKS_PER_TICK: usize = 16;
+/// How long a node must be silent to be declared dead when its lease ended a whole lease ago. It is time enough to be
+/// heard after a start, and to renew the lease after the store was away.
+const UNHEARD_MS: u64 = 2 * NODE_RENEW_MS;
+const _: () = {
+    assert!(UNHEARD_MS > NODE_RENEW_MS + RETRY_MS && UNHEARD_MS > 2 * LINK_REMAKE_MS);
+    assert!(UNHEARD_MS < NODE_LEASE_MS);
+};
 /// How long after its end the lease of an unlisted incarnation is cleared away.
 const SWEEP_AFTER_MS: u64 = 10 * NODE_LEASE_MS;
 /// How soon a failed question about the own standing is asked again.
@@ -300,11 +307,15 @@ impl NodeCore {
 
     /// A node that was silent for a whole lease, and whose lease the store calls expired, is declared dead.
     fn take_over_if_dead(&mut self, record: &NodeRecord, view: &PartitionView) {
+        let lease = view.leases.get(lease_name(record.source).as_str());
+        // What is heard of a silence begins anew with each start and pause of this node. Where nodes come and go faster
+        // than a lease ends nobody hears a whole one, but the store goes on counting.
+        let long_over = lease.is_some_and(|l| l.expired(view.store_ms.saturating_sub(NODE_LEASE_MS)));
+        let silence_ms = if long_over { UNHEARD_MS } else { NODE_LEASE_MS };
         let silent = self
             .peers
             .get(record.source)
-            .is_some_and(|peer| self.peers.silent_ms(peer, self.now_ms) > NODE_LEASE_MS);
-        let lease = view.leases.get(lease_name(record.source).as_str());
+            .is_some_and(|peer| self.peers.silent_ms(peer, self.now_ms) > silence_ms);
         if self.standing != Standing::Serving || !silent || lease.is_some_and(|l| !l.expired(view.store_ms)) {
             return;
         }

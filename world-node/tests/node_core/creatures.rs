@@ -2,7 +2,7 @@
 
 use crate::town::{ISLAND, Town};
 use chunk_sync::ids::EntityId;
-use chunk_sync::limits::{CREATURES_PER_CHUNK, NODE_LEASE_MS, TICK_MS};
+use chunk_sync::limits::{CREATURES_PER_CHUNK, NODE_LEASE_MS, PAUSE_MS_MAX, TICK_MS};
 use chunk_sync::terrain::Terrain;
 use chunk_sync::wire::{frame, kind};
 use std::collections::BTreeSet;
@@ -70,6 +70,34 @@ fn a_creature_whose_next_owner_dies_is_taken_back_without_a_gap() {
         assert_eq!(creatures_seen(&town, 0, 1), all);
     }
     assert_eq!(town.nodes[0].core.counters().takeovers, 1);
+}
+
+#[test]
+fn creatures_of_a_dead_node_are_taken_though_nobody_hears_it_silent_for_a_whole_lease() {
+    for starts_anew in [false, true] {
+        let mut town = Town::new(2);
+        (0..2).for_each(|at| town.enter(at, 1, at as u64 + 1));
+        town.run(60);
+        let all = creatures_seen(&town, 0, 1);
+        assert_eq!(all.len(), 9 * CREATURES_PER_CHUNK);
+        drop(town.nodes.remove(1));
+        // The other one stands still, or starts again, before a lease has passed.
+        for round in 0..4 {
+            if starts_anew {
+                drop(town.nodes.remove(0));
+                town.start(1, 3 + round);
+                town.run(20);
+                town.enter(0, 1, 1);
+            } else {
+                town.now_ms += PAUSE_MS_MAX + TICK_MS;
+            }
+            for _ in 0..NODE_LEASE_MS * 3 / 4 / TICK_MS {
+                town.send(0, 1, &frame(kind::PING, b""));
+                town.run(1);
+            }
+        }
+        assert_eq!(creatures_seen(&town, 0, 1), all, "starts anew: {starts_anew}");
+    }
 }
 
 #[test]

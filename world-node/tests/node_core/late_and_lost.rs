@@ -5,12 +5,12 @@ use crate::code;
 use crate::town::{ISLAND, Town, key, player};
 use chunk_sync::ids::{ConnId, Epoch, Source};
 use chunk_sync::limits::{
-    FRAME_AGE_TICKS_MAX, LINK_SUSPECT_MS, NODE_LEASE_MS, PAUSE_MS_MAX, SILENT_MS_MAX, TICK_MS,
+    FRAME_AGE_TICKS_MAX, LINK_SUSPECT_MS, NODE_LEASE_MS, NODE_RENEW_MS, PAUSE_MS_MAX, SILENT_MS_MAX, TICK_MS,
 };
 use chunk_sync::mesh_wire::{Heartbeat, Topic, encode as encode_message};
 use chunk_sync::records::{DOC_SESSION, EPOCH_SESSION, SESSION_SCHEMA, SessionRecord, encode};
 use chunk_sync::store::{
-    Commit, CommitOutcome, EpochStep, MemoryFault, PartitionKey, StoreAnswer, StoreOp, Token,
+    Commit, CommitOutcome, EpochStep, LeaseStep, MemoryFault, PartitionKey, StoreAnswer, StoreOp, Token,
 };
 use chunk_sync::time::Tick;
 use chunk_sync::wire::{RejectCode, frame, kind};
@@ -69,6 +69,29 @@ fn what_a_dead_node_said_long_ago_keeps_it_no_longer_alive() {
     }
     assert_eq!(town.nodes[0].core.counters().takeovers, 1);
     assert_eq!(town.seen(0, 2).players(), BTreeSet::from([2]));
+}
+
+/// Whether it is a renewal of node 1's lease.
+fn renews_the_first(op: &StoreOp) -> bool {
+    let renews = |step: &LeaseStep| matches!(step, LeaseStep::Renew { holder: 1, .. });
+    matches!(op, StoreOp::Commit(commit) if commit.leases.iter().any(renews))
+}
+
+#[test]
+fn who_comes_back_to_the_store_has_time_to_say_that_it_lives() {
+    let mut town = Town::new(1);
+    town.store.set_fault(MemoryFault::Away);
+    town.run(ticks(2 * NODE_LEASE_MS + NODE_RENEW_MS));
+    town.store.set_fault(MemoryFault::None);
+    // A node that starts now hears nothing of it, and finds its lease long over.
+    town.slow = Some(renews_the_first);
+    town.start(2, 2);
+    town.deaf = Some(1);
+    town.run(ticks(NODE_RENEW_MS + LINK_SUSPECT_MS));
+    town.catch_up();
+    town.run(ticks(2 * NODE_LEASE_MS));
+    assert_eq!(town.nodes[1].core.counters().takeovers, 0);
+    assert!(town.nodes.iter().all(|node| node.core.standing() == Standing::Serving));
 }
 
 #[test]
