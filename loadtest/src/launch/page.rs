@@ -220,7 +220,7 @@ impl Page<'_> {
             self.verdict(&outcome.figures).iter().map(|line| format!("<li>{line}</li>")).collect();
         format!(
             "<section class=\"card\" id=\"{0}\"><h2>{0}</h2>\n<p class=\"soft\">{1}</p>\n<ul class=\"verdict\">{verdict}</ul>\n<div \
-             class=\"charts\">{2}{3}{4}{5}{6}</div></section>\n",
+             class=\"charts five\">{2}{3}{4}{5}{6}</div></section>\n",
             outcome.label,
             outcome.explained,
             self.seats(outcome),
@@ -241,7 +241,7 @@ impl Page<'_> {
             ),
         };
         let wait = format!(
-            "Half of the players waited {} at most, ninety-nine of a hundred {}; {} gave up.",
+            "Half of the players were let in within {}, ninety-nine of a hundred within {}; {} gave up.",
             spoken(figures.wait_s.p50),
             spoken(figures.wait_s.p99),
             grouped(figures.fates.gave_up),
@@ -360,7 +360,7 @@ impl Page<'_> {
 
 fn spoken(seconds: f64) -> String {
     match seconds {
-        seconds if seconds < 1.0 => "less than a second".to_owned(),
+        seconds if seconds < 1.0 => "a second".to_owned(),
         seconds if seconds < 120.0 => format!("{seconds:.0} seconds"),
         seconds => format!("{:.0} minutes", seconds / 60.0),
     }
