@@ -5,6 +5,7 @@
 //! `docs/launch.md`.
 
 pub mod allocation;
+mod chart;
 mod command;
 pub mod crowd;
 pub mod curves;
@@ -15,6 +16,7 @@ pub mod laws;
 pub mod limits;
 pub mod meter;
 pub mod packing;
+mod page;
 pub mod policies;
 pub mod queue;
 mod simulator;

@@ -32,7 +32,7 @@ pub struct Waiter {
     pub first: ArrivalId,
     /// Who waits; the others of a party have numbers of their own.
     pub player: Player,
-    /// What for; all of a party for the same.
+    /// What for; who comes home comes alone.
     pub entry: Entry,
     /// How many wait together; 1 is no party.
     pub size: u32,
@@ -136,6 +136,9 @@ pub struct Terms {
 pub trait Allocation: Send {
     /// Its name, in tables and JSON.
     fn label(&self) -> &'static str;
+
+    /// What it does, in a sentence or two for readers of the report.
+    fn explained(&self) -> &'static str;
 
     /// Takes what happened.
     fn notice(&mut self, notice: &Notice, now: Second);

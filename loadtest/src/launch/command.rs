@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::allocation::{Announcement, Terms};
 use super::crowd::{Crowd, Shares};
@@ -17,7 +18,7 @@ use super::laws::{LongTail, Sessions};
 use super::limits::*;
 use super::meter::Figures;
 use super::policies::PolicyName;
-use super::{Demand, Runs, Scenario, file, run_all, table};
+use super::{Demand, Runs, Scenario, file, page, run_all, table};
 use crate::cli::Ending;
 use crate::interrupt;
 
@@ -114,6 +115,13 @@ pub struct LaunchArgs {
     pub report: Option<PathBuf>,
 }
 
+/// Arguments of which none was given.
+#[derive(Debug, Parser)]
+struct Defaults {
+    #[command(flatten)]
+    args: LaunchArgs,
+}
+
 /// Why `launch` failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
@@ -168,6 +176,9 @@ pub fn run(args: &LaunchArgs) -> Result<Ending, LaunchError> {
     writeln!(out, "{}", table::table(&runs))?;
     if let Some(path) = &args.json {
         write(path, "--json", &json(args, &prepared, &runs))?;
+    }
+    if let Some(path) = &args.report {
+        write(path, "--report", &page::page(args, &prepared, &runs))?;
     }
     Ok(if interrupted.load(Relaxed) { Ending::Interrupted } else { Ending::Done })
 }
@@ -242,6 +253,22 @@ impl LaunchArgs {
         policies.sort_unstable();
         policies.dedup();
         policies
+    }
+
+    /// The options that make a run what it is, as they would be typed: those that differ from what they are by themselves.
+    pub(super) fn given(&self) -> Vec<String> {
+        let bare = serde_json::to_value(Defaults::parse_from(["launch"]).args).unwrap_or_default();
+        let own = serde_json::to_value(self).unwrap_or_default();
+        let (Some(bare), Some(own)) = (bare.as_object(), own.as_object()) else { return Vec::new() };
+        let is_other = |(name, value): &(&String, &Value)| {
+            bare.get(*name) != Some(value) && !["json", "report"].contains(&name.as_str())
+        };
+        let typed = |(name, value): (&String, &Value)| match value {
+            Value::Bool(_) => format!("--{}", name.replace('_', "-")),
+            Value::String(text) => format!("--{} {text}", name.replace('_', "-")),
+            other => format!("--{} {other}", name.replace('_', "-")),
+        };
+        own.iter().filter(is_other).map(typed).collect()
     }
 
     /// The curve that is drawn, unless a file is.

@@ -29,6 +29,8 @@ pub struct Arrival {
     pub at_s: Second,
     /// Who.
     pub player: Player,
+    /// Was there on an earlier day.
+    pub returns: bool,
     /// The first of the party, itself when alone.
     pub first: ArrivalId,
     /// Members of the party.
@@ -117,6 +119,7 @@ impl Crowd {
         self.arrivals.push(Arrival {
             at_s,
             player,
+            returns: known.is_some(),
             first: ArrivalId(self.arrivals.len() as u32),
             size: 1,
             patience_s: patience.draw(&mut streams.patience),
@@ -139,16 +142,15 @@ impl Crowd {
                 false => 1,
             };
             let first = self.arrivals[nth];
-            // Who has been here may have a home elsewhere, and goes there alone.
-            let is_new = |arrival: &&mut Arrival| arrival.player.0 >= first.player.0;
-            let new: Vec<&mut Arrival> =
-                self.arrivals[nth..].iter_mut().take(wanted).take_while(is_new).collect();
-            let size = new.len() as u32;
-            for member in new {
+            // Who has been here may have a home, and goes there alone.
+            let new = self.arrivals[nth..].iter().take(wanted).take_while(|arrival| !arrival.returns);
+            let size = new.count().max(1);
+            for member in &mut self.arrivals[nth..nth + size] {
                 let Arrival { at_s, patience_s, .. } = first;
-                *member = Arrival { at_s, patience_s, first: ArrivalId(nth as u32), size, ..*member };
+                let (first, size) = (ArrivalId(nth as u32), size as u32);
+                *member = Arrival { at_s, patience_s, first, size, ..*member };
             }
-            nth += size as usize;
+            nth += size;
         }
     }
 

@@ -8,9 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use chunk_sync::ids::IslandId;
 use chunk_sync::random::{self, RngExt, Stream};
 
-use super::allocation::{
-    Admission, Allocation, ArrivalId, Decision, Entry, Notice, Player, Second, Terms, Waiter,
-};
+use super::allocation::{Admission, Allocation, ArrivalId, Decision, Entry, Notice, Second, Terms, Waiter};
 use super::crowd::Crowd;
 use super::desk::Desk;
 use super::islands::Islands;
@@ -46,6 +44,8 @@ pub struct Scenario {
 pub struct Outcome {
     /// The policy's name.
     pub label: &'static str,
+    /// What it does.
+    pub explained: &'static str,
     /// The figures.
     pub figures: Figures,
     /// The curves.
@@ -125,7 +125,7 @@ pub fn simulate(
     policy: Box<dyn Allocation>,
     interrupted: &AtomicBool,
 ) -> Option<Outcome> {
-    let label = policy.label();
+    let (label, explained) = (policy.label(), policy.explained());
     let mut simulator = Simulator::new(scenario, policy);
     simulator.begin();
     for now in 0..scenario.end_s {
@@ -134,7 +134,8 @@ pub fn simulate(
         }
         simulator.second(now);
     }
-    Some(simulator.outcome(label))
+    let (figures, points) = simulator.results();
+    Some(Outcome { label, explained, figures, points })
 }
 
 impl<'a> Simulator<'a> {
@@ -455,7 +456,7 @@ impl<'a> Simulator<'a> {
         }
     }
 
-    fn outcome(mut self, label: &'static str) -> Outcome {
+    fn results(mut self) -> (Figures, Vec<Point>) {
         let mut fates = Fates { arrivals: self.next as u64, ..Fates::default() };
         for (course, who) in self.courses[..self.next].iter().zip(&self.scenario.crowd.arrivals) {
             let fate = match course.state {
@@ -477,7 +478,7 @@ impl<'a> Simulator<'a> {
         figures.order_inversions = self.inversions;
         figures.node_losses = self.node_losses;
         figures.split_parties = self.split_parties();
-        Outcome { label, figures, points: self.meter.points }
+        (figures, self.meter.points)
     }
 
     fn split_parties(&self) -> u64 {

@@ -3,26 +3,20 @@
 use std::fmt::Write as _;
 
 use super::command::{LaunchArgs, Prepared};
+use super::curves::Reopening;
 use super::meter::Figures;
-use super::{Outcome, Runs};
+use super::{Demand, Outcome, Runs};
 
 /// What comes, in a few lines.
 pub(super) fn heading(args: &LaunchArgs, prepared: &Prepared) -> String {
     let demand = &prepared.demand;
-    let what = match (&args.arrivals, demand.reopening) {
-        (Some(path), _) => format!("{} × {}", path.display(), args.scale),
-        (None, Some(reopening)) => {
-            let (tau, rush) = (reopening.tau_minutes, reopening.rush_per_minute * args.height() / 67_000.0);
-            format!("reopen to {:.0}: τ {tau:.0} min, {rush:.0} players/min at the doors", args.height())
-        }
-        (None, None) => format!("{} to {:.0}", name_of(args), args.height()),
-    };
     let announced = demand.announced_islands.map_or(String::new(), |islands| {
         format!("; announced: {islands} islands wanted when the doors open")
     });
     format!(
-        "{what}; seed {}\n{} arrivals of {} players, {:.1}/s in the busiest minute; {} warming slots at {} s give {:.1} \
+        "{}; seed {}\n{} arrivals of {} players, {:.1}/s in the busiest minute; {} warming slots at {} s give {:.1} \
          seats/s{announced}",
+        described(args, demand),
         args.seed,
         grouped(demand.arrivals),
         grouped(demand.players),
@@ -33,8 +27,25 @@ pub(super) fn heading(args: &LaunchArgs, prepared: &Prepared) -> String {
     )
 }
 
+/// The day in a few words.
+pub(super) fn described(args: &LaunchArgs, demand: &Demand) -> String {
+    let height = grouped(args.height() as u64);
+    let mut day = match (&args.arrivals, demand.reopening) {
+        (Some(path), _) => format!("{} × {}", path.display(), args.scale),
+        (None, Some(Reopening { tau_minutes, .. })) => {
+            let rush = demand.first_minutes_per_minute;
+            format!("reopen to {height} players: τ {tau_minutes:.0} min, {rush:.0} players/min at the doors")
+        }
+        (None, None) => format!("{} to {height} players", name_of(args)),
+    };
+    if args.days > 1 {
+        day += ", and again the next day";
+    }
+    day
+}
+
 /// The name of the curve, as the option takes it.
-pub(super) fn name_of(args: &LaunchArgs) -> String {
+fn name_of(args: &LaunchArgs) -> String {
     use clap::ValueEnum;
     args.shape().to_possible_value().map_or(String::new(), |value| value.get_name().to_owned())
 }

@@ -66,6 +66,11 @@ impl Allocation for ActivityWindow {
         "activity-window"
     }
 
+    fn explained(&self) -> &'static str {
+        "Counts the users who were active on an island within a day and expects 15 % of them to be online at once. On a launch \
+         day all of them are, and nothing looks at how many are inside."
+    }
+
     fn notice(&mut self, notice: &Notice, now: Second) {
         match notice {
             Notice::Joined(waiter) => self.queue.join(*waiter),

@@ -16,6 +16,7 @@ pub(super) fn policy(terms: Terms) -> FirstFit<Buffer> {
 
 impl Rule for Buffer {
     const LABEL: &'static str = "buffer";
+    const EXPLAINED: &'static str = "Keeps five islands' worth of free seats, whatever comes. Each lead time brings five islands and no more: a crowd that is faster than that waits.";
 
     fn islands_to_open(&self, view: View) -> u64 {
         let design = u64::from(view.design);

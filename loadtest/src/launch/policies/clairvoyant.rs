@@ -15,6 +15,7 @@ pub(super) fn policy(terms: Terms) -> FirstFit<Clairvoyant> {
 
 impl Rule for Clairvoyant {
     const LABEL: &'static str = "clairvoyant";
+    const EXPLAINED: &'static str = "The yardstick: it knows everything and an island is there the moment it is needed, so nobody waits. No real policy can do that.";
     const HAS_NO_LEAD: bool = true;
 
     /// Asked after everybody was seated who could be: whoever waits needs a new island, also when there are single seats

@@ -26,6 +26,8 @@ pub(super) struct View {
 pub(super) trait Rule: Clone + Send + 'static {
     /// The policy's name.
     const LABEL: &'static str;
+    /// What it does, for readers of the report.
+    const EXPLAINED: &'static str;
     /// Whether its islands open at once.
     const HAS_NO_LEAD: bool = false;
 
@@ -53,6 +55,10 @@ impl<R: Rule> FirstFit<R> {
 impl<R: Rule> Allocation for FirstFit<R> {
     fn label(&self) -> &'static str {
         R::LABEL
+    }
+
+    fn explained(&self) -> &'static str {
+        R::EXPLAINED
     }
 
     fn notice(&mut self, notice: &Notice, _now: Second) {

@@ -16,6 +16,7 @@ pub(super) fn policy(terms: Terms) -> FirstFit<Utilisation> {
 
 impl Rule for Utilisation {
     const LABEL: &'static str = "utilisation";
+    const EXPLAINED: &'static str = "Opens islands when 80 % of the seats are taken. While there is a queue, taken seats only show what the gate lets in, so it grows by a quarter per lead time, however many wait.";
 
     fn islands_to_open(&self, view: View) -> u64 {
         let wanted = (view.taken as f64 / (UTILISATION * f64::from(view.design))).ceil() as u64;
