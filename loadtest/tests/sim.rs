@@ -242,6 +242,7 @@ const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 11] = [
         60,
         "a guest, whose home was full of tickets that the allocator before may have given, was taken for a journey undone",
     ),
+    (
         500_875,
         60,
         "a node died for good while the others crashed again and again: none of them heard it silent for a whole lease, \

@@ -109,6 +109,12 @@ impl Allocation for Atoll {
         "atoll"
     }
 
+    fn explained(&self) -> &'static str {
+        "Atoll's own. Counts arrivals at the door, looks ahead by the time that an island takes to open, and opens what will be \
+         missing by then, with a margin for chance; keeps one island empty. Nobody is sent above the design population but \
+         those who live there."
+    }
+
     fn notice(&mut self, notice: &Notice, now: Second) {
         match notice {
             Notice::Joined(waiter) => {
