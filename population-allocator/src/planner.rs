@@ -108,6 +108,16 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Seats that are kept free beyond all that is expected.
+    fn spare(&self) -> u64 {
+        u64::from(self.situation.policy.spare_islands) * self.yields()
+    }
+
+    /// Seats that shall be there.
+    fn wanted(&self) -> u64 {
+        self.situation.demand.seats.saturating_add(self.spare())
+    }
+
     /// Seats that a new island will have for settlers.
     fn yields(&self) -> u64 {
         let policy = self.situation.policy;
@@ -228,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_island_is_kept_for_the_first_of_a_surge() {
+    fn an_island_is_kept_for_the_first_of_a_surge() {
         let mut world = World::new(Policy { spare_islands: 1, ..POLICY });
         world.decide(0);
         world.decide(0);
@@ -236,6 +246,9 @@ mod tests {
         world.settle(1, 1);
         world.decide(0);
         assert_eq!(world.phases(), "ow");
+        world.ready = true;
+        world.decide(0);
+        assert_eq!((world.decide(0).plan, world.phases().as_str()), (None, "oo"), "and stays");
     }
 
     #[test]

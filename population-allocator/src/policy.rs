@@ -21,7 +21,7 @@ pub struct Policy {
     pub seating: Seating,
     /// Islands that may get ready at once.
     pub warm_parallel: u32,
-    /// Islands that are kept empty, beyond all that is expected.
+    /// Islands whose seats are kept free, beyond all that is expected.
     pub spare_islands: u32,
     /// How often is decided at least, ms.
     pub plan_every_ms: u64,

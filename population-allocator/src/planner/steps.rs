@@ -94,7 +94,7 @@ pub(super) fn supply(draft: &mut Draft<'_>) -> String {
 pub(super) fn reopen(draft: &mut Draft<'_>) -> String {
     let closed = |island: &IslandRecord| island.phase == IslandPhase::Closed;
     let all = draft.islands.iter().filter(|island| closed(island)).count();
-    let (wanted, mut supply, mut reopened) = (draft.situation.demand.seats, draft.supply, 0);
+    let (wanted, mut supply, mut reopened) = (draft.wanted(), draft.supply, 0);
     for island in draft.islands.iter_mut().filter(|island| closed(island)) {
         if supply >= wanted {
             break;
@@ -112,28 +112,20 @@ pub(super) fn reopen(draft: &mut Draft<'_>) -> String {
     }
 }
 
-/// New islands, for the seats that are missing; and one that is empty, so that nobody waits for the first of a surge.
+/// New islands, for the seats that are missing.
 pub(super) fn spawn(draft: &mut Draft<'_>) -> String {
     let policy = draft.situation.policy;
-    let (wanted, supply) = (draft.situation.demand.seats, draft.supply);
-    let missing = wanted.saturating_sub(supply).div_ceil(draft.yields());
-    let is_spare = |island: &&IslandRecord| match island.phase {
-        IslandPhase::Warming => true,
-        IslandPhase::Open => draft.situation.islands.get(island.island).is_none_or(|of| of.taken() == 0),
-        IslandPhase::Closed => false,
-    };
-    let spares = draft.islands.iter().filter(is_spare).count();
-    let spare = (policy.spare_islands as usize).saturating_sub(spares) as u64;
-    let needed = missing.max(spare);
+    let (wanted, supply) = (draft.wanted(), draft.supply);
+    let needed = wanted.saturating_sub(supply).div_ceil(draft.yields());
     if needed == 0 {
-        return format!("spawn: nothing, {supply} seats for {wanted}, {spares} islands are empty");
+        return format!("spawn: nothing, {supply} seats for {wanted}");
     }
     let room = (policy.islands_max as usize).saturating_sub(draft.islands.len()) as u64;
     let lanes = (policy.warm_parallel as usize).saturating_sub(draft.warming()) as u64;
     let count = needed.min(room).min(lanes).min(u64::from(OPENED_PER_PLAN_MAX));
     draft.found(count);
     draft.supply += count * draft.yields();
-    let why = format!("{supply} seats for {wanted}, {spares} islands are empty");
+    let why = format!("{supply} seats for {wanted}");
     match (count, room, lanes) {
         (0, 0, _) => {
             format!("spawn: nothing of {needed}, all {} islands are there; {why}", draft.islands.len())
@@ -148,7 +140,7 @@ pub(super) fn spawn(draft: &mut Draft<'_>) -> String {
 /// The youngest and emptiest island takes no newcomers any more, when demand has been low for long.
 pub(super) fn close(draft: &mut Draft<'_>) -> String {
     let Policy { design, islands, .. } = *draft.situation.policy;
-    let kept = draft.situation.peak + u64::from(design) * CLOSED_SPARE_QUARTERS / 4;
+    let kept = draft.situation.peak + draft.spare() + u64::from(design) * CLOSED_SPARE_QUARTERS / 4;
     if draft.supply <= kept {
         return format!("close: nothing, {} seats, {kept} are kept for what was wanted lately", draft.supply);
     }

@@ -111,7 +111,7 @@ impl Allocation for Atoll {
 
     fn explained(&self) -> &'static str {
         "Atoll's own. Counts arrivals at the door, looks ahead by the time that an island takes to open, and opens what will be \
-         missing by then, with a margin for chance; keeps one island empty. Nobody is sent above the design population but \
+         missing by then, with a margin for chance; keeps an island's worth of seats free. Nobody is sent above the design population but \
          those who live there."
     }
 
