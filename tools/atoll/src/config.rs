@@ -265,7 +265,7 @@ impl Reader<'_> {
         };
         let (design, cap, minimum) = (design?, cap?, minimum?);
         let (islands, islands_max, seating) = (islands?, islands_max?, seating?);
-        let policy = Policy { design, cap, minimum, islands, islands_max, seating };
+        let policy = Policy { design, cap, minimum, islands, islands_max, seating, ..Policy::default() };
         self.faults.extend(policy.faults().iter().map(ToString::to_string));
         Some(policy)
     }
