@@ -108,7 +108,7 @@ pub const RETURNS_STEADY_PER_SECOND: u64 = 3_000;
 pub const RETURNS_NEAR_PER_SECOND: u64 = 6_200;
 /// Shortest time after which a waiter is told to return.
 pub const RETURN_MIN_MS: u64 = 2_000;
-/// Longest time after which a waiter is told to return.
+/// Longest time after which a waiter is told to return: the first time, twice as long as later.
 pub const RETURN_MAX_MS: u64 = 2 * QUEUE_MAX as u64 * 1_000 / RETURNS_STEADY_PER_SECOND;
 /// A return is at most this part of its time early (one eighth), so that those who came at once don't return at once.
 pub const RETURN_EARLY_PART: u64 = 8;
@@ -117,7 +117,7 @@ pub const RETURN_EARLY_PART: u64 = 8;
 pub const PASSED_MAX: u32 = 32;
 /// How often that number, and the hold with it, is doubled when a hold was in vain.
 pub const PASSED_DOUBLINGS_MAX: u32 = 5;
-/// A lane is held for as long as it took that many to pass, but at least this long: a step.
+/// A lane is held for as long as it took them to pass, but at least this long: a step.
 pub const HOLD_MIN_MS: u64 = TICK_EVERY_MS;
 /// Longest that a lane is held at once.
 pub const HOLD_MAX_MS: u64 = 60_000;

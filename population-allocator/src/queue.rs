@@ -15,7 +15,7 @@
 //! **A place** is kept while its holder is away: it is told when to return, and may be late by `QUEUE_GRACE_MS`. So a waiter needs no connection.
 //!
 //! **Cost.** Everything is O(log n) in the parties that wait, for `PARTY_MAX` sizes and two lanes: ordered maps and a tree of counts; nothing
-//! scans, and nothing is rebuilt now and then. A waiting player takes about 170 bytes (`docs/benchmarks.md`).
+//! scans, and nothing is rebuilt now and then. A waiting player takes about 125 bytes (`docs/benchmarks.md`).
 //!
 //! **Why a tree of our own** ([`ranks`]): an ordered set with ranks is what crates offer under the names of order-statistic trees and
 //! indexable skip lists (`wabi_tree`, `indexset`, `order-stat`): young or quiet, and they count entries, where parties weigh as much as they have

@@ -23,6 +23,8 @@ struct Run {
     stored: Snapshot,
     now_ms: u64,
     largest: usize,
+    /// In some there is room for few at once: large parties are passed until their lane is held.
+    room: usize,
 }
 
 impl Run {
@@ -32,14 +34,18 @@ impl Run {
         let shares = LaneShares::new(homecoming, newcomers).unwrap();
         // Some queues have no parties: there, what is said of positions is exact.
         let largest = if draw.random_bool(0.4) { 1 } else { PARTY_MAX };
+        let room = if draw.random_bool(0.5) { PARTY_MAX } else { 2 };
         let queue = Queue::new(shares, 1_000);
         let naive = Naive::new(homecoming, newcomers);
-        Self { draw, shares, stored: queue.snapshot(), queue, naive, now_ms: 1_000, largest }
+        Self { draw, shares, stored: queue.snapshot(), queue, naive, now_ms: 1_000, largest, room }
     }
 
     fn step(&mut self) {
         self.now_ms += self.draw.random_range(0..2_000);
+        let calm = self.room < PARTY_MAX && self.draw.random_bool(0.7);
         match self.draw.random_range(0..100) {
+            // Where large parties are passed for long, they must not be gone before a hold begins.
+            70..88 if calm => self.serve(),
             0..45 => self.join(),
             45..60 => self.serve(),
             60..70 => self.touch(),
@@ -99,7 +105,7 @@ impl Run {
 
     fn serve(&mut self) {
         for _ in 0..self.draw.random_range(1..6) {
-            let room = [self.draw.random_range(0..=PARTY_MAX), self.draw.random_range(0..=PARTY_MAX)];
+            let room = [self.draw.random_range(0..=self.room), self.draw.random_range(0..=self.room)];
             let served = self.queue.serve_next(self.now_ms, |lane, players| players <= room[lane.index()]);
             let expected = self.naive.serve(room, self.now_ms);
             assert_eq!(

@@ -108,11 +108,11 @@ fn newcomers_are_admitted_within_what_they_were_promised_however_many_come_home(
 
 #[test]
 fn a_clock_that_goes_back_ends_no_place_and_upsets_nothing() {
-    let mut queue = Queue::new(halves(), 100_000);
-    let number = join(&mut queue, Lane::Newcomer, party(1, 1), 100_000).number;
+    let mut queue = Queue::new(halves(), 1_000_000);
+    let number = join(&mut queue, Lane::Newcomer, party(1, 1), 1_000_000).number;
     assert!(queue.touch(number, PlayerId(1), 5).is_ok());
     join(&mut queue, Lane::Newcomer, party(2, 1), 50);
-    assert_eq!(queue.expire(100_000), []);
+    assert_eq!(queue.expire(1_000_000), []);
     queue.invariants();
     assert_eq!(drained(&mut queue, 70), [QueueNumber(1), QueueNumber(2)]);
 }
