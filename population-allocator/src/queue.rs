@@ -17,7 +17,7 @@
 //! **Cost.** Everything is O(log n) in the parties that wait, for `PARTY_MAX` sizes and two lanes: ordered maps and a tree of counts; nothing
 //! scans, and nothing is rebuilt now and then. A waiting player takes about 125 bytes (`docs/benchmarks.md`).
 //!
-//! **Why a tree of our own** ([`ranks`]): an ordered set with ranks is what crates offer under the names of order-statistic trees and
+//! **Why a tree of our own** (`queue/ranks.rs`): an ordered set with ranks is what crates offer under the names of order-statistic trees and
 //! indexable skip lists (`wabi_tree`, `indexset`, `order-stat`): young or quiet, and they count entries, where parties weigh as much as they have
 //! players. Fenwick trees (`fenwick`, `ftree`) add up weights over a fixed range of indices: numbers only grow, so the range has to be
 //! moved, and gaps that those leave who give up have to be squeezed out, which is the larger part of the work and comes in bursts.
@@ -345,7 +345,8 @@ impl Queue {
         }
         let (shrunk, gone) = self.journal.take();
         let mut put: Vec<_> = shrunk.into_iter().filter_map(|number| self.record(number)).collect();
-        let room = CHANGES_PER_DELTA_MAX - put.len();
+        // Who came may be who left another place before: that has to be written first.
+        let room = if self.journal.is_behind() { 0 } else { CHANGES_PER_DELTA_MAX - put.len() };
         let from = self.journal.unsaved_from;
         // One more than there is room for, to know from where the next delta goes on.
         let came = self.lines.iter().flat_map(|line| line.from(from, room + 1));

@@ -181,7 +181,12 @@ impl Journal {
 
     /// Whether there is nothing to write.
     pub(super) fn is_clean(&self) -> bool {
-        !self.turned && self.shrunk.is_empty() && self.gone.is_empty()
+        !self.turned && !self.is_behind()
+    }
+
+    /// Whether parties shrank or went that are in no delta yet.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.shrunk.is_empty() || !self.gone.is_empty()
     }
 
     /// Takes numbers that shrank and runs that are gone, at most so many as a delta brings of each.

@@ -93,7 +93,7 @@ impl Crowd {
             }
         }
         let (queue, waiting) = (&self.queue, &mut self.waiting);
-        if nth % 50 == 0 {
+        if nth.is_multiple_of(50) {
             waiting.retain(|player| queue.number_of(*player).is_some());
         }
         if nth >= WARM_UP && !waiting.is_empty() {

@@ -112,7 +112,7 @@ fn a_party_that_fits_nowhere_costs_its_lane_about_half_of_its_seats_and_never_al
         queue.invariants();
         assert!(admitted >= 4_500, "{admitted} of 10,000 seats, one every {every_ms} ms");
         let most = u64::from(PASSED_MAX << PASSED_DOUBLINGS_MAX) + 2;
-        assert!(longest_ms <= (most * every_ms).min(HOLD_MAX_MS).max(100) + 2 * every_ms, "{longest_ms} ms");
+        assert!(longest_ms <= (most * every_ms).clamp(100, HOLD_MAX_MS) + 2 * every_ms, "{longest_ms} ms");
     }
 }
 

@@ -177,6 +177,39 @@ fn the_largest_delta_fits_a_document() {
 }
 
 #[test]
+fn players_who_gave_up_and_came_back_wait_once_after_each_single_delta() {
+    let players = 5 * CHANGES_PER_DELTA_MAX as u64;
+    // Both of each pair leave it; or one of every other pair stays.
+    for stays in [u64::MAX, 3] {
+        let mut queue = Queue::new(halves(), 0);
+        let mut stored = queue.snapshot();
+        for first in (0..players).step_by(2) {
+            join(&mut queue, Lane::Newcomer, party(first, 2), 0);
+        }
+        while let Some(delta) = queue.drain_changes() {
+            stored.apply(delta);
+        }
+        let leaving = (0..players).filter(|player| player % 4 != stays);
+        for player in leaving.clone() {
+            assert!(queue.leave(PlayerId(player), 1));
+        }
+        // They come back alone, the last first.
+        for player in leaving.rev() {
+            join(&mut queue, Lane::Homecoming, party(player, 1), 1);
+        }
+        let mut deltas = 0;
+        while let Some(delta) = queue.drain_changes() {
+            stored.apply(delta);
+            deltas += 1;
+            let refused = Queue::restore(stored.clone(), halves(), 2).err();
+            assert_eq!(refused, None, "after {deltas} deltas");
+        }
+        assert!(deltas > 3);
+        assert_eq!(stored, queue.snapshot());
+    }
+}
+
+#[test]
 fn the_queue_is_bounded() {
     let mut queue = Queue::new(halves(), 0);
     for player in 0..QUEUE_MAX as u64 {
