@@ -185,9 +185,9 @@ mod tests {
     use super::*;
 
     fn measured(admitted: u64, left: u64, waiting: u64, bins: u64) -> Rates {
-        let mut rates = Rates::new(999_000);
-        rates.advance(1_000_000, waiting);
-        for bin in 1..=bins {
+        let mut rates = Rates::new(1_000_000);
+        // Nobody knows whether the first bin was a busy one; the others are.
+        for bin in 1..=bins + 1 {
             rates.note_admitted(admitted as usize);
             rates.note_left(left as usize);
             rates.advance(1_000_000 + bin * RATE_BIN_MS, waiting);
