@@ -17,10 +17,10 @@
 //! **Cost.** Everything is O(log n) in the parties that wait, for `PARTY_MAX` sizes and two lanes: ordered maps and a tree of counts; nothing
 //! scans, and nothing is rebuilt now and then. A waiting player takes about 125 bytes (`docs/benchmarks.md`).
 //!
-//! **Why a tree of our own** (`queue/ranks.rs`): an ordered set with ranks is what crates offer under the names of order-statistic trees and
-//! indexable skip lists (`wabi_tree`, `indexset`, `order-stat`): young or quiet, and they count entries, where parties weigh as much as they have
-//! players. Fenwick trees (`fenwick`, `ftree`) add up weights over a fixed range of indices: numbers only grow, so the range has to be
-//! moved, and gaps that those leave who give up have to be squeezed out, which is the larger part of the work and comes in bursts.
+//! **Why a tree of our own** (`queue/ranks.rs`): ordered sets with ranks (`wabi_tree`, `indexset`) count entries, where parties weigh as much as
+//! they have players, and would be a dependency of everything that a waiter relies on. Fenwick trees (`fenwick`, `ftree`) add up weights over a
+//! fixed range of indices: numbers only grow, so the range has to be moved, and gaps that those leave who give up have to be squeezed
+//! out, which is the larger part of the work and comes in bursts.
 
 mod lanes;
 mod line;

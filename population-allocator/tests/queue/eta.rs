@@ -109,7 +109,7 @@ impl Crowd {
 
 #[test]
 fn at_steady_rates_the_eta_is_right_and_its_bounds_hold() {
-    let (mut held, mut all) = (0, 0);
+    let (mut held, mut all, mut worst) = (0, 0, 0.0f64);
     for seed in 0..SEEDS {
         let mut crowd = Crowd::new(seed);
         (0..STEPS).for_each(|nth| crowd.step(nth));
@@ -121,9 +121,11 @@ fn at_steady_rates_the_eta_is_right_and_its_bounds_hold() {
         errors.sort_by(f64::total_cmp);
         let median = errors[errors.len() / 2];
         assert!(median <= 0.20, "seed {seed}: half of the ETAs are off by {median}");
+        worst = worst.max(median);
         held += told.clone().filter(|(took, eta)| (eta.low_ms..=eta.high_ms).contains(took)).count();
         all += errors.len();
     }
+    println!("half of the ETAs are off by at most {worst:.3} in each crowd; {held} of {all} bounds held");
     assert!(held * 100 >= all * 90, "{held} of {all} were admitted within their bounds");
 }
 
