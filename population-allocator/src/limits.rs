@@ -95,6 +95,50 @@ pub const STORE_INBOX_MAX: usize = 16_384;
 /// How long a clean shutdown may take.
 pub const SHUTDOWN_MS: u64 = 3_000;
 
+/// Parties that wait at once; more are refused.
+pub const QUEUE_MAX: usize = 2_000_000;
+/// Players who are admitted together at most.
+pub const PARTY_MAX: usize = 8;
+/// Largest share of a lane.
+pub const LANE_SHARE_MAX: u32 = 1_000;
+/// How long a place is kept after the moment for which its holder was told to return.
+pub const QUEUE_GRACE_MS: u64 = 120_000;
+/// Places that one step ends at most; the others are kept until the next one.
+pub const EXPIRED_PER_CALL_MAX: usize = 10_000;
+
+/// Returns of waiters that allocators are ready for, all waiters together.
+pub const RETURNS_PER_SECOND_MAX: u64 = 10_000;
+/// Those of them that keep the many who have long to wait.
+pub const RETURNS_STEADY_PER_SECOND: u64 = 3_000;
+/// Those of them for whoever is near the head, and returns more often.
+pub const RETURNS_NEAR_PER_SECOND: u64 = 6_200;
+/// Shortest time after which a waiter is told to return.
+pub const RETURN_MIN_MS: u64 = 2_000;
+/// Longest time after which a waiter is told to return: the first time, twice as long as later.
+pub const RETURN_MAX_MS: u64 = 2 * QUEUE_MAX as u64 * 1_000 / RETURNS_STEADY_PER_SECOND;
+/// A return is at most this part of its time early (one eighth), so that those who came at once don't return at once.
+pub const RETURN_EARLY_PART: u64 = 8;
+
+/// Players who pass a party that doesn't fit before its lane is held for it the first time.
+pub const PASSED_MAX: u32 = 32;
+/// How often that number, and the hold with it, is doubled when a hold was in vain.
+pub const PASSED_DOUBLINGS_MAX: u32 = 5;
+/// A lane is held for as long as it took them to pass, but at least this long: a step.
+pub const HOLD_MIN_MS: u64 = TICK_EVERY_MS;
+/// Longest that a lane is held at once.
+pub const HOLD_MAX_MS: u64 = 60_000;
+
+/// Over this long admissions are counted before they become a rate.
+pub const RATE_BIN_MS: u64 = 1_000;
+/// Weight of the newest bin in a rate is one in so many.
+pub const RATE_BINS: u32 = 30;
+/// Bins without which there is no ETA.
+pub const RATE_BINS_MIN: u32 = 5;
+/// Longest ETA that is told; beyond it there is none.
+pub const ETA_MAX_MS: u64 = 24 * 3_600 * 1_000;
+/// Parties that one delta of the queue brings at most, and as many that are gone.
+pub const CHANGES_PER_DELTA_MAX: usize = 400;
+
 /// Most bytes of an island in a plan: keys and numbers, then five bytes a node.
 const PLAN_ISLAND_BYTES_MAX: usize = 128 + 5 * PLAN_NODES_MAX;
 
@@ -114,4 +158,17 @@ const _: () = {
     );
     assert!(PRESENT_ROWS_MAX * 16 + ISLANDS_MAX as usize * 11 + 64 <= DOCUMENT_MAX_BYTES);
     assert!(STORE_INBOX_MAX >= 2 * PENDING_JOINS_MAX);
+};
+const _: () = {
+    assert!(PARTY_MAX <= u8::MAX as usize && QUEUE_MAX * PARTY_MAX <= u32::MAX as usize);
+    assert!(PASSED_MAX as usize >= PARTY_MAX && HOLD_MIN_MS < HOLD_MAX_MS);
+    // Returns come up to an eighth early, a sixteenth on average.
+    assert!(
+        (RETURNS_STEADY_PER_SECOND + RETURNS_NEAR_PER_SECOND) * 2 * RETURN_EARLY_PART
+            <= RETURNS_PER_SECOND_MAX * (2 * RETURN_EARLY_PART - 1)
+    );
+    assert!(RETURN_MIN_MS < RETURN_MAX_MS && QUEUE_GRACE_MS > RETURN_MIN_MS);
+    assert!(RATE_BINS_MIN < RATE_BINS);
+    // Names of fields, numbers, lane and time of a party, its players; a run of those that are gone; turns and rates.
+    assert!(CHANGES_PER_DELTA_MAX * (64 + 9 * PARTY_MAX + 20) + 2_048 <= DOCUMENT_MAX_BYTES);
 };
