@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::chart::Chart;
+use super::chart::{Chart, NARROW, WIDE};
 use super::command::{LaunchArgs, Prepared};
 use super::meter::{Figures, Point};
 use super::table::{described, grouped};
@@ -78,8 +78,8 @@ impl Page<'_> {
         let facts: String =
             facts.iter().map(|(value, name)| format!("<li><b>{value}</b><span>{name}</span></li>")).collect();
         let joined = values(&runs.clairvoyant.points, |point| point.joined_per_s);
-        let rate = Chart::new(&self.hours, most(&joined)).area("queue", &joined).line("queue", &joined);
-        let inside = Chart::new(&self.hours, most(&self.wanted))
+        let rate = Chart::new(WIDE, &self.hours, most(&joined)).area("queue", &joined).line("queue", &joined);
+        let inside = Chart::new(WIDE, &self.hours, most(&self.wanted))
             .area("open", &self.wanted)
             .line("inside", &self.wanted);
         let charts = figure(
@@ -212,7 +212,10 @@ impl Page<'_> {
         ];
         let entries: String =
             entries.iter().map(|(name, text)| format!("<dt>{name}</dt><dd>{text}</dd>")).collect();
-        format!("<section class=\"card\"><h2>How to read this</h2>\n<dl>{entries}</dl></section>\n")
+        format!(
+            "<section class=\"card\"><h2>How to read this</h2>\n<p>Hours count from \
+             the opening of the doors. Charts of the same name have the same scale for every policy, but for crowding.</p>\n<dl>{entries}</dl></section>\n"
+        )
     }
 
     fn policy(&self, outcome: &Outcome) -> String {
@@ -276,7 +279,7 @@ impl Page<'_> {
             .most_of_all(seats_of)
             .max(most(&self.wanted))
             .max(self.most_of_all(|point| point.sums.inside as f64));
-        let chart = Chart::new(&self.hours, top)
+        let chart = Chart::new(WIDE, &self.hours, top)
             .area("seats", &seats)
             .line("inside", &inside)
             .line("demand", &self.wanted);
@@ -289,7 +292,7 @@ impl Page<'_> {
     fn queue(&self, outcome: &Outcome) -> String {
         let waiting = values(&outcome.points, |point| point.waiting as f64);
         let top = self.most_of_all(|point| point.waiting as f64);
-        let chart = Chart::new(&self.hours, top).area("queue", &waiting).line("queue", &waiting);
+        let chart = Chart::new(WIDE, &self.hours, top).area("queue", &waiting).line("queue", &waiting);
         let caption =
             key("queue", "players who wait") + &format!("at most {}", grouped(most(&waiting) as u64));
         figure("Queue", &caption, &chart.svg("players in the queue over time"))
@@ -301,7 +304,7 @@ impl Page<'_> {
         let top = self
             .most_of_all(|point| f64::from(point.sums.open + point.sums.warming))
             .max(self.runs.bound as f64);
-        let chart = Chart::new(&self.hours, top)
+        let chart = Chart::new(NARROW, &self.hours, top)
             .area("open", &open)
             .band("warming", &open, &with_warming)
             .line("inside", &open)
@@ -313,7 +316,7 @@ impl Page<'_> {
     fn crowding(&self, outcome: &Outcome) -> String {
         let at = |nth: usize| values(&outcome.points, |point| f64::from(point.spread.inside[nth]));
         let fullest = at(4);
-        let chart = Chart::new(&self.hours, most(&fullest).max(f64::from(self.args.cap) * 1.1))
+        let chart = Chart::new(NARROW, &self.hours, most(&fullest).max(f64::from(self.args.cap) * 1.1))
             .band("all", &at(0), &fullest)
             .band("most", &at(1), &at(3))
             .line("inside", &at(2))
@@ -339,7 +342,7 @@ impl Page<'_> {
             ("busy", "up to the cap"),
             ("over", "above the cap"),
         ];
-        let mut chart = Chart::new(&self.hours, 100.0);
+        let mut chart = Chart::new(NARROW, &self.hours, 100.0);
         for (nth, (class, _)) in names.iter().enumerate() {
             chart = chart.band(class, &upto(nth), &upto(nth + 1));
         }
