@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
-use loadtest::launch::allocation::{Admission, Allocation, Decision, Notice, Second, Terms};
+use loadtest::launch::allocation::{Admission, Allocation, Decision, Forecast, Notice, Second, Terms};
 use loadtest::launch::meter::{Figures, Point};
 use loadtest::launch::packing::Packing;
 use loadtest::launch::policies::PolicyName;
@@ -26,7 +26,7 @@ fn prepared(line: &str) -> Prepared {
 
 fn runs(line: &str) -> Runs {
     let prepared = prepared(line);
-    run_all(&prepared.scenario, &prepared.policies, &AtomicBool::new(false)).unwrap()
+    run_all(&prepared.scenario, &prepared.policies, &AtomicBool::new(false)).expect("nobody interrupts")
 }
 
 fn figures<'a>(runs: &'a Runs, policy: &str) -> &'a Figures {
@@ -35,7 +35,7 @@ fn figures<'a>(runs: &'a Runs, policy: &str) -> &'a Figures {
 }
 
 fn run(line: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_loadtest")).arg("launch").args(line).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_loadtest")).arg("launch").args(line).output().expect("loadtest starts")
 }
 
 fn stderr(output: &Output) -> String {
@@ -52,7 +52,7 @@ fn the_same_seed_gives_the_same_day() {
 }
 
 fn inside_at(points: &[Point], at_s: Second) -> f64 {
-    let nearest = points.iter().min_by_key(|point| point.at_s.abs_diff(at_s)).unwrap();
+    let nearest = points.iter().min_by_key(|point| point.at_s.abs_diff(at_s)).expect("a run has points");
     nearest.sums.inside as f64
 }
 
@@ -181,6 +181,7 @@ struct Prepares {
     islands: u32,
     packing: Packing,
     queue: Queue,
+    expects: Option<f64>,
 }
 
 impl Allocation for Prepares {
@@ -219,13 +220,17 @@ impl Allocation for Prepares {
         Decision { open: self.islands, ..Decision::default() }
     }
 
+    fn forecast(&self) -> Option<Forecast> {
+        self.expects.map(|homeless| Forecast { horizon_s: 60, homeless })
+    }
+
     fn restored(&self) -> Box<dyn Allocation> {
         Box::new(self.clone())
     }
 }
 
 fn prepares(terms: Terms, islands: u32) -> Box<dyn Allocation> {
-    Box::new(Prepares { islands, packing: Packing::new(terms), queue: Queue::default() })
+    Box::new(Prepares { islands, packing: Packing::new(terms), queue: Queue::default(), expects: None })
 }
 
 #[test]
@@ -248,6 +253,32 @@ fn an_announced_opening_is_known_early_enough_to_prepare_for_it() {
     assert_eq!((unannounced.scenario.opens_s, unannounced.scenario.terms.announcement), (0, None));
     let outcome = simulate(&unannounced.scenario, prepares(scenario.terms, 110), &AtomicBool::new(false));
     assert!(outcome.unwrap().figures.wait_s.p99 > 30.0, "islands take their time");
+}
+
+#[test]
+fn forecasts_are_held_against_what_came() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("even.csv");
+    let rows: String = (0..3_600).map(|second| format!("{second},5\n")).collect();
+    std::fs::write(&path, format!("seconds,arrivals\n{rows}")).unwrap();
+    let Prepared { scenario, .. } =
+        prepared(&format!("--party-share 0 --resident-share 0 --arrivals {}", path.display()));
+    let error = |expects: f64| {
+        let policy = Prepares {
+            islands: 5,
+            packing: Packing::new(scenario.terms),
+            queue: Queue::default(),
+            expects: Some(expects),
+        };
+        let outcome = simulate(&scenario, Box::new(policy), &AtomicBool::new(false)).unwrap();
+        let point = outcome.points[10];
+        assert_eq!((point.forecast_per_s, point.came_per_s), (Some(expects / 60.0), Some(5.0)));
+        let error = outcome.figures.forecast_error.unwrap();
+        (error.mae, error.p99_under)
+    };
+    assert_eq!(error(300.0), (0.0, 0.0));
+    assert_eq!(error(240.0), (60.0, 60.0));
+    assert_eq!(error(400.0), (100.0, 0.0), "too many is no shortfall");
 }
 
 #[test]
@@ -324,7 +355,7 @@ fn a_bad_file_is_refused_with_its_lines() {
 }
 
 fn keys(value: &serde_json::Value) -> Vec<&str> {
-    value.as_object().unwrap().keys().map(String::as_str).collect()
+    value.as_object().expect("an object").keys().map(String::as_str).collect()
 }
 
 #[test]
@@ -368,7 +399,7 @@ fn the_json_has_the_names_that_others_rely_on() {
 
 /// The page has a part for each policy, and needs nothing from anywhere.
 fn is_whole_page(path: &Path, policies: &[&str]) {
-    let page = std::fs::read_to_string(path).unwrap();
+    let page = std::fs::read_to_string(path).expect("the page was written");
     assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
     for policy in policies {
         assert!(page.contains(&format!("id=\"{policy}\"")), "{policy}");

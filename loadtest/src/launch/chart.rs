@@ -59,9 +59,11 @@ impl<'a> Chart<'a> {
             let x = self.x(at.min(last));
             let y = HEIGHT - BOTTOM;
             self.put(format_args!(
-                r#"<line class="grid" x1="{x:.1}" x2="{x:.1}" y1="{y:.1}" y2="{:.1}"/><text class="tick" x="{x:.1}" y="{:.1}" text-anchor="middle">{at} h</text>"#,
+                r#"<line class="grid" x1="{x:.1}" x2="{x:.1}" y1="{y:.1}" y2="{:.1}"/><text class="tick" x="{x:.1}" y="{:.1}" text-anchor="middle">{} h</text>"#,
                 y + 4.0,
                 HEIGHT - 8.0,
+                // Never -0.
+                at + 0.0,
             ));
             at += step;
         }

@@ -129,7 +129,7 @@ impl Page<'_> {
             "p99",
             "gave up, %",
             "islands",
-            "÷ clair­voyant",
+            "÷ clair&shy;voyant",
             "unused seat-hours",
             "guests",
             "split parties",
@@ -210,8 +210,13 @@ impl Page<'_> {
                 "Time of players on islands under the minimum that have been open for more than ten minutes.",
             ),
         ];
-        let entries: String =
-            entries.iter().map(|(name, text)| format!("<dt>{name}</dt><dd>{text}</dd>")).collect();
+        let night = (
+            "Night",
+            "Between the days islands empty, and residents come back one by one: dull time that no policy can help. Compare with \
+             the yardstick.",
+        );
+        let entries = entries.iter().chain((self.args.days > 1).then_some(&night));
+        let entries: String = entries.map(|(name, text)| format!("<dt>{name}</dt><dd>{text}</dd>")).collect();
         format!(
             "<section class=\"card\"><h2>How to read this</h2>\n<p>Hours count from \
              the opening of the doors. Charts of the same name have the same scale for every policy, but for crowding.</p>\n<dl>{entries}</dl></section>\n"
@@ -219,18 +224,21 @@ impl Page<'_> {
     }
 
     fn policy(&self, outcome: &Outcome) -> String {
+        let forecast = self.forecast(outcome);
+        let (class, width) = if forecast.is_some() { ("six", NARROW) } else { ("five", WIDE) };
         let verdict: String =
             self.verdict(&outcome.figures).iter().map(|line| format!("<li>{line}</li>")).collect();
         format!(
             "<section class=\"card\" id=\"{0}\"><h2>{0}</h2>\n<p class=\"soft\">{1}</p>\n<ul class=\"verdict\">{verdict}</ul>\n<div \
-             class=\"charts five\">{2}{3}{4}{5}{6}</div></section>\n",
+             class=\"charts {class}\">{2}{3}{4}{5}{6}{7}</div></section>\n",
             outcome.label,
             outcome.explained,
-            self.seats(outcome),
-            self.queue(outcome),
+            self.seats(outcome, width),
+            self.queue(outcome, width),
             self.islands(outcome),
             self.crowding(outcome),
             self.bands(outcome),
+            forecast.unwrap_or_default(),
         )
     }
 
@@ -270,7 +278,25 @@ impl Page<'_> {
         points.map(of).fold(0.0, f64::max)
     }
 
-    fn seats(&self, outcome: &Outcome) -> String {
+    /// What was expected against what came, of policies that forecast.
+    fn forecast(&self, outcome: &Outcome) -> Option<String> {
+        let known: Vec<&Point> = outcome.points.iter().filter(|point| point.came_per_s.is_some()).collect();
+        let (first, last) = (known.first()?.at_s, known.last()?.at_s);
+        let is_between = |point: &&Point| (first..=last).contains(&point.at_s);
+        let points: Vec<Point> = outcome.points.iter().filter(is_between).copied().collect();
+        let opens_s = f64::from(self.prepared.scenario.opens_s);
+        let hours = values(&points, |point| (f64::from(point.at_s) - opens_s) / 3_600.0);
+        let came = values(&points, |point| point.came_per_s.unwrap_or(0.0));
+        let forecast = values(&points, |point| point.forecast_per_s.unwrap_or(0.0));
+        let chart = Chart::new(NARROW, &hours, most(&came).max(most(&forecast)))
+            .area("queue", &came)
+            .line("inside", &forecast);
+        let caption =
+            key("queue", "newcomers a second who then came") + &key("stroke inside", "as it expected");
+        Some(figure("Forecast", &caption, &chart.svg("forecast and what came, over time")))
+    }
+
+    fn seats(&self, outcome: &Outcome, width: f64) -> String {
         let design = f64::from(self.args.design);
         let seats_of = |point: &Point| f64::from(point.sums.open) * design;
         let seats = values(&outcome.points, seats_of);
@@ -279,7 +305,7 @@ impl Page<'_> {
             .most_of_all(seats_of)
             .max(most(&self.wanted))
             .max(self.most_of_all(|point| point.sums.inside as f64));
-        let chart = Chart::new(WIDE, &self.hours, top)
+        let chart = Chart::new(width, &self.hours, top)
             .area("seats", &seats)
             .line("inside", &inside)
             .line("demand", &self.wanted);
@@ -289,10 +315,10 @@ impl Page<'_> {
         figure("Seats and players", &caption, &chart.svg("seats and players inside over time"))
     }
 
-    fn queue(&self, outcome: &Outcome) -> String {
+    fn queue(&self, outcome: &Outcome, width: f64) -> String {
         let waiting = values(&outcome.points, |point| point.waiting as f64);
         let top = self.most_of_all(|point| point.waiting as f64);
-        let chart = Chart::new(WIDE, &self.hours, top).area("queue", &waiting).line("queue", &waiting);
+        let chart = Chart::new(width, &self.hours, top).area("queue", &waiting).line("queue", &waiting);
         let caption =
             key("queue", "players who wait") + &format!("at most {}", grouped(most(&waiting) as u64));
         figure("Queue", &caption, &chart.svg("players in the queue over time"))
