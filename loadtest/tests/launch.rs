@@ -5,8 +5,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::AtomicBool;
 
+use chunk_sync::ids::IslandId;
 use clap::Parser;
-use loadtest::launch::allocation::{Admission, Allocation, Decision, Forecast, Notice, Second, Terms};
+use loadtest::launch::allocation::{
+    Admission, Allocation, Decision, Forecast, Notice, Second, Terms, Waiter,
+};
 use loadtest::launch::meter::{Figures, Point};
 use loadtest::launch::packing::Packing;
 use loadtest::launch::policies::PolicyName;
@@ -128,7 +131,8 @@ fn control_policies_show_their_known_failures() {
 fn nobody_is_lost_whatever_dies() {
     for seed in 1..=4 {
         let line = format!(
-            "--seed {seed} --scale 0.1 --days 2 --hours 3 --node-deaths 6 --allocator-deaths 6 --lost-share 0.1"
+            "--seed {seed} --scale 0.1 --days 2 --hours 3 --node-deaths 6 --allocator-deaths 6 --lost-share 0.1 \
+             --design 190 --cap 200"
         );
         let runs = runs(&line);
         for outcome in &runs.outcomes {
@@ -157,7 +161,12 @@ fn residents_come_home_on_the_second_day() {
     let settled = homes("0.5");
     let yardstick = figures(&settled, "clairvoyant");
     assert!(yardstick.residents > 5_000, "{yardstick:?}");
-    assert_eq!(yardstick.over_cap_pct, 0.0, "who finds the home full is a guest elsewhere");
+    assert_eq!(yardstick.guests, 0, "homes have room for those who live there");
+
+    let narrow =
+        runs(&format!("{line} --resident-share 0.1 --return-share 0.5 --design 50 --cap 50 --minimum 5"));
+    let crowded = figures(&narrow, "clairvoyant");
+    assert!(crowded.guests > 0 && crowded.over_cap_pct == 0.0, "newcomers have the seats: {crowded:?}");
 }
 
 #[test]
@@ -253,6 +262,89 @@ fn an_announced_opening_is_known_early_enough_to_prepare_for_it() {
     assert_eq!((unannounced.scenario.opens_s, unannounced.scenario.terms.announcement), (0, None));
     let outcome = simulate(&unannounced.scenario, prepares(scenario.terms, 110), &AtomicBool::new(false));
     assert!(outcome.unwrap().figures.wait_s.p99 > 30.0, "islands take their time");
+}
+
+/// Lets in one party a second, the last that came, by turns to the first island and the second.
+#[derive(Clone, Default)]
+struct LastFirst {
+    waiting: Vec<Waiter>,
+}
+
+impl Allocation for LastFirst {
+    fn label(&self) -> &'static str {
+        "last-first"
+    }
+
+    fn explained(&self) -> &'static str {
+        "Everything that a queue must not be."
+    }
+
+    fn notice(&mut self, notice: &Notice, _now: Second) {
+        match notice {
+            Notice::Joined(waiter) => self.waiting.push(*waiter),
+            Notice::GaveUp(first) => self.waiting.retain(|waiter| waiter.first != *first),
+            _ => {}
+        }
+    }
+
+    fn admit(&mut self, _now: Second, admitted: &mut Vec<Admission>) {
+        let Some(waiter) = self.waiting.pop() else { return };
+        for (nth, arrival) in waiter.members().enumerate() {
+            admitted.push(Admission { arrival, island: IslandId(1 + nth as u32 % 2), guest: false });
+        }
+    }
+
+    fn plan(&mut self, _now: Second) -> Decision {
+        Decision::default()
+    }
+
+    fn restored(&self) -> Box<dyn Allocation> {
+        Box::new(self.clone())
+    }
+}
+
+#[test]
+fn a_queue_that_is_none_is_found_out() {
+    let line = "--policy clairvoyant --prewarm 2 --peak 5000 --hours 1 --party-share 0.5";
+    let Prepared { scenario, .. } = prepared(line);
+    let outcome = simulate(&scenario, Box::new(LastFirst::default()), &AtomicBool::new(false)).unwrap();
+    let Figures { order_inversions, split_parties, fates, over_cap_pct, .. } = outcome.figures;
+    assert!(fates.is_whole() && fates.gave_up > 0, "{fates:?}");
+    assert!(order_inversions > 1_000, "{order_inversions}");
+    assert!(split_parties > 300, "{split_parties}");
+    assert!(over_cap_pct > 50.0, "two islands for thousands: {over_cap_pct}");
+}
+
+#[test]
+fn figures_of_a_day_that_can_be_reckoned_by_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("few.csv");
+    // Players who come in the first second and stay for the hour.
+    let line = format!(
+        "--session-mean 1440 --session-shape 5 --lost-share 0 --party-share 0 --arrivals {} --policy clairvoyant --policy \
+         activity-window",
+        path.display()
+    );
+    std::fs::write(&path, "seconds,arrivals\n0,10\n1,0\n3598,0\n3599,0\n").unwrap();
+    let few = runs(&line);
+    let yardstick = figures(&few, "clairvoyant");
+    assert!(
+        (yardstick.sparse_pct - 83.3).abs() < 0.3,
+        "dull from the tenth minute on: {}",
+        yardstick.sparse_pct
+    );
+    assert!((yardstick.spare_seat_minutes - 190.0 * 60.0).abs() < 30.0, "{}", yardstick.spare_seat_minutes);
+    assert_eq!((yardstick.islands, few.bound, yardstick.fullest_island), (1, 1, 10));
+
+    std::fs::write(&path, "seconds,arrivals\n0,250\n1,0\n3598,0\n3599,0\n").unwrap();
+    let more = runs(&line);
+    let crammed = figures(&more, "activity-window");
+    assert!(crammed.over_design_pct > 99.0 && crammed.over_cap_pct == 0.0, "{crammed:?}");
+    assert_eq!((crammed.islands_vs_clairvoyant, more.bound), (0.5, 2));
+    assert_eq!(figures(&more, "clairvoyant").over_design_pct, 0.0);
+
+    std::fs::write(&path, "seconds,arrivals\n0,350\n1,0\n3598,0\n3599,0\n").unwrap();
+    assert!(figures(&runs(&line), "activity-window").over_cap_pct > 99.0);
 }
 
 #[test]
