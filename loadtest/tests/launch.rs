@@ -184,13 +184,17 @@ fn only_parties_that_no_island_holds_are_split() {
     );
 }
 
-/// Opens so many islands before the doors open, and nothing later.
+/// When [`Prepares`] retires islands.
+const RETIRES_S: Second = 1_800;
+
+/// Opens so many islands at once and nothing later, and retires some.
 #[derive(Clone)]
 struct Prepares {
     islands: u32,
     packing: Packing,
     queue: Queue,
     expects: Option<f64>,
+    retires: Vec<IslandId>,
 }
 
 impl Allocation for Prepares {
@@ -209,6 +213,7 @@ impl Allocation for Prepares {
             Notice::Warming(_) => self.islands -= 1,
             Notice::Opened(island) => self.packing.opened(*island),
             Notice::SeatFreed(_, island) => self.packing.give_back(*island),
+            Notice::Retired(island) => assert_eq!(*island, IslandId(3), "only the empty island can go"),
             _ => {}
         }
     }
@@ -225,8 +230,9 @@ impl Allocation for Prepares {
         });
     }
 
-    fn plan(&mut self, _now: Second) -> Decision {
-        Decision { open: self.islands, ..Decision::default() }
+    fn plan(&mut self, now: Second) -> Decision {
+        let retire = if now == RETIRES_S { std::mem::take(&mut self.retires) } else { Vec::new() };
+        Decision { open: self.islands, retire }
     }
 
     fn forecast(&self) -> Option<Forecast> {
@@ -238,8 +244,9 @@ impl Allocation for Prepares {
     }
 }
 
-fn prepares(terms: Terms, islands: u32) -> Box<dyn Allocation> {
-    Box::new(Prepares { islands, packing: Packing::new(terms), queue: Queue::default(), expects: None })
+fn prepares(terms: Terms, islands: u32) -> Prepares {
+    let (packing, queue) = (Packing::new(terms), Queue::default());
+    Prepares { islands, packing, queue, expects: None, retires: Vec::new() }
 }
 
 #[test]
@@ -250,7 +257,8 @@ fn an_announced_opening_is_known_early_enough_to_prepare_for_it() {
     let announcement = scenario.terms.announcement.unwrap();
     assert_eq!(announcement.opens_s, scenario.opens_s);
     assert!((announcement.peak_per_s - demand.peak_per_s).abs() < 1e-9);
-    let outcome = simulate(&scenario, prepares(scenario.terms, 110), &AtomicBool::new(false)).unwrap();
+    let outcome =
+        simulate(&scenario, Box::new(prepares(scenario.terms, 110)), &AtomicBool::new(false)).unwrap();
     assert_eq!(outcome.figures.wait_s.p99, 0.0, "{:?}", outcome.figures);
     assert_eq!(outcome.figures.islands, 110);
     let warming = outcome.points.iter().map(|point| point.sums.warming).max();
@@ -260,8 +268,21 @@ fn an_announced_opening_is_known_early_enough_to_prepare_for_it() {
 
     let unannounced = prepared(&line.replace("--announced", ""));
     assert_eq!((unannounced.scenario.opens_s, unannounced.scenario.terms.announcement), (0, None));
-    let outcome = simulate(&unannounced.scenario, prepares(scenario.terms, 110), &AtomicBool::new(false));
+    let outcome =
+        simulate(&unannounced.scenario, Box::new(prepares(scenario.terms, 110)), &AtomicBool::new(false));
     assert!(outcome.unwrap().figures.wait_s.p99 > 30.0, "islands take their time");
+}
+
+#[test]
+fn only_empty_islands_can_be_retired() {
+    let line = "--policy clairvoyant --peak 80 --hours 1 --prewarm 0 --lead 5 --lost-share 0";
+    let Prepared { scenario, .. } = prepared(line);
+    let retires = vec![IslandId(1), IslandId(3), IslandId(3), IslandId(9)];
+    let policy = Prepares { retires, ..prepares(scenario.terms, 3) };
+    let outcome = simulate(&scenario, Box::new(policy), &AtomicBool::new(false)).unwrap();
+    let open_at = |at_s: Second| outcome.points.iter().find(|point| point.at_s >= at_s).unwrap().sums.open;
+    assert_eq!((open_at(RETIRES_S - 60), open_at(RETIRES_S + 60)), (3, 2));
+    assert!(outcome.figures.fates.is_whole() && outcome.figures.islands == 3);
 }
 
 /// Lets in one party a second, the last that came, by turns to the first island and the second.
@@ -330,7 +351,7 @@ fn figures_of_a_day_that_can_be_reckoned_by_hand() {
     let yardstick = figures(&few, "clairvoyant");
     assert!(
         (yardstick.sparse_pct - 83.3).abs() < 0.3,
-        "dull from the tenth minute on: {}",
+        "sparse from the tenth minute on: {}",
         yardstick.sparse_pct
     );
     assert!((yardstick.spare_seat_minutes - 190.0 * 60.0).abs() < 30.0, "{}", yardstick.spare_seat_minutes);
@@ -356,12 +377,7 @@ fn forecasts_are_held_against_what_came() {
     let Prepared { scenario, .. } =
         prepared(&format!("--party-share 0 --resident-share 0 --arrivals {}", path.display()));
     let error = |expects: f64| {
-        let policy = Prepares {
-            islands: 5,
-            packing: Packing::new(scenario.terms),
-            queue: Queue::default(),
-            expects: Some(expects),
-        };
+        let policy = Prepares { expects: Some(expects), ..prepares(scenario.terms, 5) };
         let outcome = simulate(&scenario, Box::new(policy), &AtomicBool::new(false)).unwrap();
         let point = outcome.points[10];
         assert_eq!((point.forecast_per_s, point.came_per_s), (Some(expects / 60.0), Some(5.0)));

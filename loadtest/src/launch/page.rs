@@ -94,7 +94,7 @@ impl Page<'_> {
         format!(
             "<h1>A launch day, simulated</h1>\n<p class=\"soft\">{}; seed {}.</p>\n<p>Players come to the doors, wait in a queue \
              if there is no seat, play on an <b>island</b> for a while, and leave. An island is made for {} players, takes {} at \
-             most, and is dull with fewer than {}. A new one is ready up to {} seconds after somebody decided to open it, and {} \
+             most, and is sparse with fewer than {}. A new one is ready up to {} seconds after somebody decided to open it, and {} \
              can be made at once. A <b>policy</b> decides when to open islands and who gets in where. The policies below met the \
              very same players.</p>\n<section class=\"card\"><ul class=\"facts\">{facts}</ul>\n<div \
              class=\"charts\">{charts}</div></section>\n",
@@ -123,7 +123,7 @@ impl Page<'_> {
             "Policy",
             "over the cap, % of player-minutes",
             "over the design, %",
-            "dull, %",
+            "sparse, %",
             "wait p50, s",
             "p90",
             "p99",
@@ -198,7 +198,7 @@ impl Page<'_> {
             ),
             (
                 "Where players are",
-                "The share of players on dull, lively, busy and overfull islands. All green is what one wants.",
+                "The share of players on sparse, lively, busy and overfull islands. All green is what one wants.",
             ),
             (
                 "Wait",
@@ -206,13 +206,13 @@ impl Page<'_> {
                  who still waits at the end is, with the wait so far.",
             ),
             (
-                "Dull",
+                "Sparse",
                 "Time of players on islands under the minimum that have been open for more than ten minutes.",
             ),
         ];
         let night = (
             "Night",
-            "Between the days islands empty, and residents come back one by one: dull time that no policy can help. Compare with \
+            "Between the days islands empty, and residents come back one by one: sparse islands that no policy can help. Compare with \
              the yardstick.",
         );
         let entries = entries.iter().chain((self.args.days > 1).then_some(&night));
@@ -346,7 +346,7 @@ impl Page<'_> {
             .band("all", &at(0), &fullest)
             .band("most", &at(1), &at(3))
             .line("inside", &at(2))
-            .rule("dull", self.args.minimum.into(), "minimum")
+            .rule("sparse", self.args.minimum.into(), "minimum")
             .rule("busy", self.args.design.into(), "design")
             .rule("over", self.args.cap.into(), "cap");
         let caption = key("all", "emptiest to fullest island")
@@ -363,7 +363,7 @@ impl Page<'_> {
             })
         };
         let names = [
-            ("dull", "under the minimum"),
+            ("sparse", "under the minimum"),
             ("lively", "up to the design"),
             ("busy", "up to the cap"),
             ("over", "above the cap"),
