@@ -80,6 +80,8 @@ pub struct Figures {
     pub order_inversions: u64,
     /// Of policies that forecast.
     pub forecast_error: Option<ForecastError>,
+    /// Most players who waited at once.
+    pub peak_waiting: u64,
     /// Most players inside at once.
     pub peak_inside: u64,
     /// Most players that were ever inside one island.
@@ -121,6 +123,7 @@ pub struct Meter {
     sparse_s: u64,
     spare_s: u64,
     peak_inside: u64,
+    peak_waiting: u64,
     open_max: u32,
     /// Homeless players who joined until each second.
     joined: Vec<u64>,
@@ -141,6 +144,7 @@ impl Meter {
             sparse_s: 0,
             spare_s: 0,
             peak_inside: 0,
+            peak_waiting: 0,
             open_max: 0,
             joined: Vec::new(),
             forecasts: Vec::new(),
@@ -174,6 +178,7 @@ impl Meter {
         self.over_design_s += sums.over_design;
         self.spare_s += sums.spare;
         self.peak_inside = self.peak_inside.max(sums.inside);
+        self.peak_waiting = self.peak_waiting.max(waiting);
         self.open_max = self.open_max.max(sums.open);
         self.joined.push(self.joined.last().copied().unwrap_or(0) + joined_homeless);
         if now.is_multiple_of(PLAN_EVERY_S) {
@@ -247,6 +252,7 @@ impl Meter {
             spare_seat_minutes: (self.spare_s as f64 / 60.0).round(),
             forecast_error: self.forecast_error(),
             peak_inside: self.peak_inside,
+            peak_waiting: self.peak_waiting,
             fullest_island: islands.sums.fullest,
             residents: islands.sums.residents,
             fates,

@@ -320,7 +320,7 @@ impl Page<'_> {
         let top = self.most_of_all(|point| point.waiting as f64);
         let chart = Chart::new(width, &self.hours, top).area("queue", &waiting).line("queue", &waiting);
         let caption =
-            key("queue", "players who wait") + &format!("at most {}", grouped(most(&waiting) as u64));
+            key("queue", "players who wait") + &format!("at most {}", grouped(outcome.figures.peak_waiting));
         figure("Queue", &caption, &chart.svg("players in the queue over time"))
     }
 
