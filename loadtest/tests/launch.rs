@@ -5,8 +5,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::AtomicBool;
 
-use clap::Parser;
-use loadtest::launch::allocation::{Admission, Allocation, Decision, Notice, Second, Terms};
+use chunk_sync::ids::IslandId;
+use clap::{Parser, ValueEnum};
+use loadtest::launch::allocation::{
+    Admission, Allocation, Decision, Forecast, Notice, Second, Terms, Waiter,
+};
 use loadtest::launch::meter::{Figures, Point};
 use loadtest::launch::packing::Packing;
 use loadtest::launch::policies::PolicyName;
@@ -26,7 +29,7 @@ fn prepared(line: &str) -> Prepared {
 
 fn runs(line: &str) -> Runs {
     let prepared = prepared(line);
-    run_all(&prepared.scenario, &prepared.policies, &AtomicBool::new(false)).unwrap()
+    run_all(&prepared.scenario, &prepared.policies, &AtomicBool::new(false)).expect("nobody interrupts")
 }
 
 fn figures<'a>(runs: &'a Runs, policy: &str) -> &'a Figures {
@@ -35,7 +38,7 @@ fn figures<'a>(runs: &'a Runs, policy: &str) -> &'a Figures {
 }
 
 fn run(line: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_loadtest")).arg("launch").args(line).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_loadtest")).arg("launch").args(line).output().expect("loadtest starts")
 }
 
 fn stderr(output: &Output) -> String {
@@ -47,12 +50,12 @@ fn the_same_seed_gives_the_same_day() {
     let line = "--scale 0.05 --days 2 --hours 2 --node-deaths 3 --allocator-deaths 3 --dispersion 2";
     let (one, again) = (runs(line), runs(line));
     assert_eq!(one.outcomes, again.outcomes);
-    assert_eq!(one.outcomes.len(), 4, "all policies run by default");
+    assert_eq!(one.outcomes.len(), PolicyName::value_variants().len(), "all policies run by default");
     assert_ne!(one.outcomes, runs(&format!("{line} --seed 2")).outcomes);
 }
 
 fn inside_at(points: &[Point], at_s: Second) -> f64 {
-    let nearest = points.iter().min_by_key(|point| point.at_s.abs_diff(at_s)).unwrap();
+    let nearest = points.iter().min_by_key(|point| point.at_s.abs_diff(at_s)).expect("a run has points");
     nearest.sums.inside as f64
 }
 
@@ -128,7 +131,8 @@ fn control_policies_show_their_known_failures() {
 fn nobody_is_lost_whatever_dies() {
     for seed in 1..=4 {
         let line = format!(
-            "--seed {seed} --scale 0.1 --days 2 --hours 3 --node-deaths 6 --allocator-deaths 6 --lost-share 0.1"
+            "--seed {seed} --scale 0.1 --days 2 --hours 3 --node-deaths 6 --allocator-deaths 6 --lost-share 0.1 \
+             --design 190 --cap 200"
         );
         let runs = runs(&line);
         for outcome in &runs.outcomes {
@@ -157,7 +161,12 @@ fn residents_come_home_on_the_second_day() {
     let settled = homes("0.5");
     let yardstick = figures(&settled, "clairvoyant");
     assert!(yardstick.residents > 5_000, "{yardstick:?}");
-    assert_eq!(yardstick.over_cap_pct, 0.0, "who finds the home full is a guest elsewhere");
+    assert_eq!(yardstick.guests, 0, "homes have room for those who live there");
+
+    let narrow =
+        runs(&format!("{line} --resident-share 0.1 --return-share 0.5 --design 50 --cap 50 --minimum 5"));
+    let crowded = figures(&narrow, "clairvoyant");
+    assert!(crowded.guests > 0 && crowded.over_cap_pct == 0.0, "newcomers have the seats: {crowded:?}");
 }
 
 #[test]
@@ -175,12 +184,17 @@ fn only_parties_that_no_island_holds_are_split() {
     );
 }
 
-/// Opens so many islands before the doors open, and nothing later.
+/// When [`Prepares`] retires islands.
+const RETIRES_S: Second = 1_800;
+
+/// Opens so many islands at once and nothing later, and retires some.
 #[derive(Clone)]
 struct Prepares {
     islands: u32,
     packing: Packing,
     queue: Queue,
+    expects: Option<f64>,
+    retires: Vec<IslandId>,
 }
 
 impl Allocation for Prepares {
@@ -199,6 +213,7 @@ impl Allocation for Prepares {
             Notice::Warming(_) => self.islands -= 1,
             Notice::Opened(island) => self.packing.opened(*island),
             Notice::SeatFreed(_, island) => self.packing.give_back(*island),
+            Notice::Retired(island) => assert_eq!(*island, IslandId(3), "only the empty island can go"),
             _ => {}
         }
     }
@@ -215,8 +230,13 @@ impl Allocation for Prepares {
         });
     }
 
-    fn plan(&mut self, _now: Second) -> Decision {
-        Decision { open: self.islands, ..Decision::default() }
+    fn plan(&mut self, now: Second) -> Decision {
+        let retire = if now == RETIRES_S { std::mem::take(&mut self.retires) } else { Vec::new() };
+        Decision { open: self.islands, retire }
+    }
+
+    fn forecast(&self) -> Option<Forecast> {
+        self.expects.map(|homeless| Forecast { horizon_s: 60, homeless })
     }
 
     fn restored(&self) -> Box<dyn Allocation> {
@@ -224,8 +244,9 @@ impl Allocation for Prepares {
     }
 }
 
-fn prepares(terms: Terms, islands: u32) -> Box<dyn Allocation> {
-    Box::new(Prepares { islands, packing: Packing::new(terms), queue: Queue::default() })
+fn prepares(terms: Terms, islands: u32) -> Prepares {
+    let (packing, queue) = (Packing::new(terms), Queue::default());
+    Prepares { islands, packing, queue, expects: None, retires: Vec::new() }
 }
 
 #[test]
@@ -236,7 +257,8 @@ fn an_announced_opening_is_known_early_enough_to_prepare_for_it() {
     let announcement = scenario.terms.announcement.unwrap();
     assert_eq!(announcement.opens_s, scenario.opens_s);
     assert!((announcement.peak_per_s - demand.peak_per_s).abs() < 1e-9);
-    let outcome = simulate(&scenario, prepares(scenario.terms, 110), &AtomicBool::new(false)).unwrap();
+    let outcome =
+        simulate(&scenario, Box::new(prepares(scenario.terms, 110)), &AtomicBool::new(false)).unwrap();
     assert_eq!(outcome.figures.wait_s.p99, 0.0, "{:?}", outcome.figures);
     assert_eq!(outcome.figures.islands, 110);
     let warming = outcome.points.iter().map(|point| point.sums.warming).max();
@@ -246,8 +268,125 @@ fn an_announced_opening_is_known_early_enough_to_prepare_for_it() {
 
     let unannounced = prepared(&line.replace("--announced", ""));
     assert_eq!((unannounced.scenario.opens_s, unannounced.scenario.terms.announcement), (0, None));
-    let outcome = simulate(&unannounced.scenario, prepares(scenario.terms, 110), &AtomicBool::new(false));
+    let outcome =
+        simulate(&unannounced.scenario, Box::new(prepares(scenario.terms, 110)), &AtomicBool::new(false));
     assert!(outcome.unwrap().figures.wait_s.p99 > 30.0, "islands take their time");
+}
+
+#[test]
+fn only_empty_islands_can_be_retired() {
+    let line = "--policy clairvoyant --peak 80 --hours 1 --prewarm 0 --lead 5 --lost-share 0";
+    let Prepared { scenario, .. } = prepared(line);
+    let retires = vec![IslandId(1), IslandId(3), IslandId(3), IslandId(9)];
+    let policy = Prepares { retires, ..prepares(scenario.terms, 3) };
+    let outcome = simulate(&scenario, Box::new(policy), &AtomicBool::new(false)).unwrap();
+    let open_at = |at_s: Second| outcome.points.iter().find(|point| point.at_s >= at_s).unwrap().sums.open;
+    assert_eq!((open_at(RETIRES_S - 60), open_at(RETIRES_S + 60)), (3, 2));
+    assert!(outcome.figures.fates.is_whole() && outcome.figures.islands == 3);
+}
+
+/// Lets in one party a second, the last that came, by turns to the first island and the second.
+#[derive(Clone, Default)]
+struct LastFirst {
+    waiting: Vec<Waiter>,
+}
+
+impl Allocation for LastFirst {
+    fn label(&self) -> &'static str {
+        "last-first"
+    }
+
+    fn explained(&self) -> &'static str {
+        "Everything that a queue must not be."
+    }
+
+    fn notice(&mut self, notice: &Notice, _now: Second) {
+        match notice {
+            Notice::Joined(waiter) => self.waiting.push(*waiter),
+            Notice::GaveUp(first) => self.waiting.retain(|waiter| waiter.first != *first),
+            _ => {}
+        }
+    }
+
+    fn admit(&mut self, _now: Second, admitted: &mut Vec<Admission>) {
+        let Some(waiter) = self.waiting.pop() else { return };
+        for (nth, arrival) in waiter.members().enumerate() {
+            admitted.push(Admission { arrival, island: IslandId(1 + nth as u32 % 2), guest: false });
+        }
+    }
+
+    fn plan(&mut self, _now: Second) -> Decision {
+        Decision::default()
+    }
+
+    fn restored(&self) -> Box<dyn Allocation> {
+        Box::new(self.clone())
+    }
+}
+
+#[test]
+fn a_queue_that_is_none_is_found_out() {
+    let line = "--policy clairvoyant --prewarm 2 --peak 5000 --hours 1 --party-share 0.5";
+    let Prepared { scenario, .. } = prepared(line);
+    let outcome = simulate(&scenario, Box::new(LastFirst::default()), &AtomicBool::new(false)).unwrap();
+    let Figures { order_inversions, split_parties, fates, over_cap_pct, .. } = outcome.figures;
+    assert!(fates.is_whole() && fates.gave_up > 0, "{fates:?}");
+    assert!(order_inversions > 1_000, "{order_inversions}");
+    assert!(split_parties > 300, "{split_parties}");
+    assert!(over_cap_pct > 50.0, "two islands for thousands: {over_cap_pct}");
+}
+
+#[test]
+fn figures_of_a_day_that_can_be_reckoned_by_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("few.csv");
+    // Players who come in the first second and stay for the hour.
+    let line = format!(
+        "--session-mean 1440 --session-shape 5 --lost-share 0 --party-share 0 --arrivals {} --policy clairvoyant --policy \
+         activity-window",
+        path.display()
+    );
+    std::fs::write(&path, "seconds,arrivals\n0,10\n1,0\n3598,0\n3599,0\n").unwrap();
+    let few = runs(&line);
+    let yardstick = figures(&few, "clairvoyant");
+    assert!(
+        (yardstick.sparse_pct - 83.3).abs() < 0.3,
+        "sparse from the tenth minute on: {}",
+        yardstick.sparse_pct
+    );
+    assert!((yardstick.spare_seat_minutes - 190.0 * 60.0).abs() < 30.0, "{}", yardstick.spare_seat_minutes);
+    assert_eq!((yardstick.islands, few.bound, yardstick.fullest_island), (1, 1, 10));
+
+    std::fs::write(&path, "seconds,arrivals\n0,250\n1,0\n3598,0\n3599,0\n").unwrap();
+    let more = runs(&line);
+    let crammed = figures(&more, "activity-window");
+    assert!(crammed.over_design_pct > 99.0 && crammed.over_cap_pct == 0.0, "{crammed:?}");
+    assert_eq!((crammed.islands_vs_clairvoyant, more.bound), (0.5, 2));
+    assert_eq!(figures(&more, "clairvoyant").over_design_pct, 0.0);
+
+    std::fs::write(&path, "seconds,arrivals\n0,350\n1,0\n3598,0\n3599,0\n").unwrap();
+    assert!(figures(&runs(&line), "activity-window").over_cap_pct > 99.0);
+}
+
+#[test]
+fn forecasts_are_held_against_what_came() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("even.csv");
+    let rows: String = (0..3_600).map(|second| format!("{second},5\n")).collect();
+    std::fs::write(&path, format!("seconds,arrivals\n{rows}")).unwrap();
+    let Prepared { scenario, .. } =
+        prepared(&format!("--party-share 0 --resident-share 0 --arrivals {}", path.display()));
+    let error = |expects: f64| {
+        let policy = Prepares { expects: Some(expects), ..prepares(scenario.terms, 5) };
+        let outcome = simulate(&scenario, Box::new(policy), &AtomicBool::new(false)).unwrap();
+        let point = outcome.points[10];
+        assert_eq!((point.forecast_per_s, point.came_per_s), (Some(expects / 60.0), Some(5.0)));
+        let error = outcome.figures.forecast_error.unwrap();
+        (error.mae, error.p99_under)
+    };
+    assert_eq!(error(300.0), (0.0, 0.0));
+    assert_eq!(error(240.0), (60.0, 60.0));
+    assert_eq!(error(400.0), (100.0, 0.0), "too many is no shortfall");
 }
 
 #[test]
@@ -324,7 +463,7 @@ fn a_bad_file_is_refused_with_its_lines() {
 }
 
 fn keys(value: &serde_json::Value) -> Vec<&str> {
-    value.as_object().unwrap().keys().map(String::as_str).collect()
+    value.as_object().expect("an object").keys().map(String::as_str).collect()
 }
 
 #[test]
@@ -364,11 +503,13 @@ fn the_json_has_the_names_that_others_rely_on() {
     assert!(report["bound"].is_u64() && report["demand"]["arrivals"].is_u64());
     assert_eq!(report["launch"]["seed"], 7);
     is_whole_page(&page, &["buffer", "utilisation"]);
+    let page = std::fs::read_to_string(&page).unwrap();
+    assert!(page.contains("loadtest launch --hours 1.0 --scale 0.02 --seed 7</code>"), "how to get it again");
 }
 
 /// The page has a part for each policy, and needs nothing from anywhere.
 fn is_whole_page(path: &Path, policies: &[&str]) {
-    let page = std::fs::read_to_string(path).unwrap();
+    let page = std::fs::read_to_string(path).expect("the page was written");
     assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
     for policy in policies {
         assert!(page.contains(&format!("id=\"{policy}\"")), "{policy}");
@@ -381,7 +522,6 @@ fn is_whole_page(path: &Path, policies: &[&str]) {
 
 #[test]
 fn every_policy_has_the_name_that_the_option_takes() {
-    use clap::ValueEnum;
     let terms = Terms { design: 200, cap: 300, minimum: 60, ..Terms::default() };
     for name in PolicyName::value_variants() {
         let option = name.to_possible_value().unwrap();

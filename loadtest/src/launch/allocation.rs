@@ -120,7 +120,7 @@ pub struct Terms {
     pub design: u32,
     /// Players that an island takes.
     pub cap: u32,
-    /// Players under which an island is dull.
+    /// Players under which an island is sparse.
     pub minimum: u32,
     /// 95th percentile of the time from decision to an open island.
     pub lead_s: Second,

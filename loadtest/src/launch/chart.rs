@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use super::table::grouped;
 
-/// Size of a chart's drawing, its margins included.
-const WIDTH: f64 = 560.0;
-const HEIGHT: f64 = 220.0;
+/// Width of a chart of which two stand side by side, its margins included.
+pub(super) const WIDE: f64 = 500.0;
+/// Of one of three.
+pub(super) const NARROW: f64 = 370.0;
+const HEIGHT: f64 = 205.0;
 const LEFT: f64 = 52.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 10.0;
@@ -16,6 +18,7 @@ const RULES: f64 = 4.0;
 
 /// A chart that is being drawn.
 pub(super) struct Chart<'a> {
+    width: f64,
     hours: &'a [f64],
     top: f64,
     body: String,
@@ -23,16 +26,16 @@ pub(super) struct Chart<'a> {
 
 impl<'a> Chart<'a> {
     /// Empty axes, from 0 to `most`, over these moments.
-    pub(super) fn new(hours: &'a [f64], most: f64) -> Self {
+    pub(super) fn new(width: f64, hours: &'a [f64], most: f64) -> Self {
         let step = round_step(most.max(1.0) / RULES);
         let top = (most.max(1.0) / step).ceil() * step;
-        let mut chart = Self { hours, top, body: String::new() };
+        let mut chart = Self { width, hours, top, body: String::new() };
         let mut at = 0.0;
         while at <= top + step / 2.0 {
             let y = chart.y(at);
             chart.put(format_args!(
                 r#"<line class="grid" x1="{LEFT}" x2="{:.1}" y1="{y:.1}" y2="{y:.1}"/><text class="tick" x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
-                WIDTH - RIGHT,
+                width - RIGHT,
                 LEFT - 6.0,
                 y + 4.0,
                 short(at),
@@ -49,16 +52,18 @@ impl<'a> Chart<'a> {
         };
         let step = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
             .into_iter()
-            .find(|step| (last - first) / step <= 8.0)
+            .find(|step| (last - first) / step <= self.width / 60.0)
             .unwrap_or(24.0);
         let mut at = (first / step).ceil() * step;
-        while at <= last + 1e-9 {
-            let x = self.x(at);
+        while at <= last + step / 20.0 {
+            let x = self.x(at.min(last));
             let y = HEIGHT - BOTTOM;
             self.put(format_args!(
-                r#"<line class="grid" x1="{x:.1}" x2="{x:.1}" y1="{y:.1}" y2="{:.1}"/><text class="tick" x="{x:.1}" y="{:.1}" text-anchor="middle">{at} h</text>"#,
+                r#"<line class="grid" x1="{x:.1}" x2="{x:.1}" y1="{y:.1}" y2="{:.1}"/><text class="tick" x="{x:.1}" y="{:.1}" text-anchor="middle">{} h</text>"#,
                 y + 4.0,
                 HEIGHT - 8.0,
+                // Never -0.
+                at + 0.0,
             ));
             at += step;
         }
@@ -96,7 +101,7 @@ impl<'a> Chart<'a> {
 
     /// A dashed line across, with its name at the right.
     pub(super) fn rule(mut self, class: &str, value: f64, name: &str) -> Self {
-        let (y, end) = (self.y(value), WIDTH - RIGHT);
+        let (y, end) = (self.y(value), self.width - RIGHT);
         self.put(format_args!(
             r#"<line class="rule {class}" x1="{LEFT}" x2="{end:.1}" y1="{y:.1}" y2="{y:.1}"/><text class="name {class}" x="{:.1}" y="{:.1}" text-anchor="end">{name}</text>"#,
             end - 4.0,
@@ -107,7 +112,10 @@ impl<'a> Chart<'a> {
 
     /// The drawing; `told` is what it shows, for those who can't see it.
     pub(super) fn svg(self, told: &str) -> String {
-        format!(r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{told}">{}</svg>"#, self.body)
+        format!(
+            r#"<svg viewBox="0 0 {} {HEIGHT}" role="img" aria-label="{told}">{}</svg>"#,
+            self.width, self.body
+        )
     }
 
     fn trace(&self, path: &mut String, values: impl Iterator<Item = (usize, f64)>) {
@@ -127,7 +135,7 @@ impl<'a> Chart<'a> {
     fn x(&self, hour: f64) -> f64 {
         let (first, last) =
             (self.hours.first().copied().unwrap_or(0.0), self.hours.last().copied().unwrap_or(1.0));
-        LEFT + (hour - first) / (last - first).max(1e-9) * (WIDTH - LEFT - RIGHT)
+        LEFT + (hour - first) / (last - first).max(1e-9) * (self.width - LEFT - RIGHT)
     }
 
     fn y(&self, value: f64) -> f64 {
@@ -135,10 +143,14 @@ impl<'a> Chart<'a> {
     }
 }
 
-/// The next of 1, 2, 5, 10, 20 and so on.
+/// The next of 1, 2, 2.5, 5, 10, 20 and so on.
 fn round_step(least: f64) -> f64 {
     let power = 10.0_f64.powf(least.log10().floor());
-    [1.0, 2.0, 5.0, 10.0].into_iter().map(|times| times * power).find(|step| *step >= least).unwrap_or(least)
+    [1.0, 2.0, 2.5, 5.0, 10.0]
+        .into_iter()
+        .map(|times| times * power)
+        .find(|step| *step >= least)
+        .unwrap_or(least)
 }
 
 /// A number of an axis.
@@ -167,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_chart_of_nothing_is_a_chart() {
-        let svg = Chart::new(&[], 0.0).line("inside", &[]).area("seats", &[]).svg("nothing");
+        let svg = Chart::new(WIDE, &[], 0.0).line("inside", &[]).area("seats", &[]).svg("nothing");
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>") && !svg.contains("NaN"));
     }
 }

@@ -62,7 +62,7 @@ pub struct LaunchArgs {
     /// Players that an island takes.
     #[arg(long, default_value_t = CAP)]
     pub cap: u32,
-    /// Players under which an island is dull.
+    /// Players under which an island is sparse.
     #[arg(long, default_value_t = MINIMUM)]
     pub minimum: u32,
     /// 95th percentile of the time from decision to an open island.

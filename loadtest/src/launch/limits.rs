@@ -135,6 +135,6 @@ pub const ACTIVITY_FULL: f64 = 0.8;
 const _: () = {
     assert!(RESUME_S.1 < GRACE_S, "who resumes finds the seat held");
     assert!(ENTRY_S_MAX < TICKET_S, "who comes in has a ticket");
-    assert!(RUSH_S % BIN_S == 0 && DAY_S % BIN_S == 0);
+    assert!(RUSH_S.is_multiple_of(BIN_S) && DAY_S.is_multiple_of(BIN_S));
     assert!(PLAN_EVERY_S <= BIN_S);
 };

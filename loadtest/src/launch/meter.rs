@@ -80,6 +80,8 @@ pub struct Figures {
     pub order_inversions: u64,
     /// Of policies that forecast.
     pub forecast_error: Option<ForecastError>,
+    /// Most players who waited at once.
+    pub peak_waiting: u64,
     /// Most players inside at once.
     pub peak_inside: u64,
     /// Most players that were ever inside one island.
@@ -99,6 +101,10 @@ pub struct Point {
     pub at_s: Second,
     /// Players a second who joined the queue since the point before.
     pub joined_per_s: f64,
+    /// Homeless players a second that the policy expects until its horizon, if it forecasts.
+    pub forecast_per_s: Option<f64>,
+    /// How many came in that time.
+    pub came_per_s: Option<f64>,
     /// In the queue.
     pub waiting: u64,
     /// Sums over islands.
@@ -117,6 +123,7 @@ pub struct Meter {
     sparse_s: u64,
     spare_s: u64,
     peak_inside: u64,
+    peak_waiting: u64,
     open_max: u32,
     /// Homeless players who joined until each second.
     joined: Vec<u64>,
@@ -137,6 +144,7 @@ impl Meter {
             sparse_s: 0,
             spare_s: 0,
             peak_inside: 0,
+            peak_waiting: 0,
             open_max: 0,
             joined: Vec::new(),
             forecasts: Vec::new(),
@@ -170,9 +178,10 @@ impl Meter {
         self.over_design_s += sums.over_design;
         self.spare_s += sums.spare;
         self.peak_inside = self.peak_inside.max(sums.inside);
+        self.peak_waiting = self.peak_waiting.max(waiting);
         self.open_max = self.open_max.max(sums.open);
         self.joined.push(self.joined.last().copied().unwrap_or(0) + joined_homeless);
-        if now % PLAN_EVERY_S == 0 {
+        if now.is_multiple_of(PLAN_EVERY_S) {
             self.sparse_s += islands.sparse(now) * u64::from(PLAN_EVERY_S);
         }
         self.point(now, islands, joined, waiting);
@@ -181,22 +190,41 @@ impl Meter {
     fn point(&mut self, now: Second, islands: &Islands, joined: u64, waiting: u64) {
         let every_s = self.point_every_s;
         let share = joined as f64 / f64::from(every_s);
-        if now % every_s == 0 {
-            let at_s = now;
-            let (sums, spread) = (islands.sums, islands.spread());
-            self.points.push(Point { at_s, joined_per_s: share, waiting, sums, spread });
+        if now.is_multiple_of(every_s) {
+            let forecast = self.forecasts.last().filter(|(at_s, _)| *at_s == now);
+            self.points.push(Point {
+                at_s: now,
+                joined_per_s: share,
+                forecast_per_s: forecast.map(|(_, one)| one.homeless / f64::from(one.horizon_s.max(1))),
+                came_per_s: None,
+                waiting,
+                sums: islands.sums,
+                spread: islands.spread(),
+            });
         } else if let Some(point) = self.points.last_mut() {
             // The rate stands at the point where it begins.
             point.joined_per_s += share;
         }
     }
 
+    /// The run is over: what can be known only now.
+    pub fn finish(&mut self, end_s: Second) {
+        let Self { points, forecasts, joined, .. } = self;
+        if let Some(last) = points.last_mut() {
+            // Its interval was cut short.
+            last.joined_per_s *= f64::from(self.point_every_s) / f64::from(end_s - last.at_s);
+        }
+        for point in points.iter_mut().filter(|point| point.forecast_per_s.is_some()) {
+            let made = forecasts.binary_search_by_key(&point.at_s, |(at_s, _)| *at_s);
+            let horizon_s = made.map_or(1, |nth| forecasts[nth].1.horizon_s.max(1));
+            point.came_per_s = came(joined, point.at_s, horizon_s).map(|came| came / f64::from(horizon_s));
+        }
+    }
+
     fn forecast_error(&self) -> Option<ForecastError> {
-        let came = |now: Second, forecast: &Forecast| -> Option<f64> {
-            let until = self.joined.get((now + forecast.horizon_s) as usize)?;
-            Some((until - self.joined[now as usize]) as f64)
+        let off = |(now, forecast): &(Second, Forecast)| {
+            Some(came(&self.joined, *now, forecast.horizon_s)? - forecast.homeless)
         };
-        let off = |(now, forecast): &(Second, Forecast)| Some(came(*now, forecast)? - forecast.homeless);
         let mut off: Vec<f64> = self.forecasts.iter().filter_map(off).collect();
         if off.is_empty() {
             return None;
@@ -224,12 +252,19 @@ impl Meter {
             spare_seat_minutes: (self.spare_s as f64 / 60.0).round(),
             forecast_error: self.forecast_error(),
             peak_inside: self.peak_inside,
+            peak_waiting: self.peak_waiting,
             fullest_island: islands.sums.fullest,
             residents: islands.sums.residents,
             fates,
             ..Figures::default()
         }
     }
+}
+
+/// Homeless players who came within so many seconds, if the run was long enough.
+fn came(joined: &[u64], now: Second, horizon_s: Second) -> Option<f64> {
+    let until = joined.get((now + horizon_s) as usize)?;
+    Some((until - joined[now as usize]) as f64)
 }
 
 fn per_cent(part: u64, whole: u64) -> f64 {

@@ -70,7 +70,7 @@ pub struct Packing {
     terms: Terms,
     islands: Vec<Seats>,
     room: FirstAtLeast,
-    room_of_dull: FirstAtLeast,
+    room_of_sparse: FirstAtLeast,
     taken: u64,
     free: u64,
     open: u32,
@@ -79,8 +79,8 @@ pub struct Packing {
 impl Packing {
     /// Without an island.
     pub fn new(terms: Terms) -> Self {
-        let (room, room_of_dull) = (FirstAtLeast::default(), FirstAtLeast::default());
-        Self { terms, islands: Vec::new(), room, room_of_dull, taken: 0, free: 0, open: 0 }
+        let (room, room_of_sparse) = (FirstAtLeast::default(), FirstAtLeast::default());
+        Self { terms, islands: Vec::new(), room, room_of_sparse, taken: 0, free: 0, open: 0 }
     }
 
     /// Seats that are taken, by players inside and by those on their way.
@@ -123,7 +123,7 @@ impl Packing {
 
     /// Where `size` newcomers can be together: open islands under the minimum first, then all, the oldest first.
     pub fn place(&self, size: u32) -> Option<IslandId> {
-        self.room_of_dull.first(size).or_else(|| self.room.first(size)).map(|nth| IslandId(nth as u32))
+        self.room_of_sparse.first(size).or_else(|| self.room.first(size)).map(|nth| IslandId(nth as u32))
     }
 
     /// Whether a resident of this island can go home.
@@ -140,9 +140,9 @@ impl Packing {
         how(&mut self.islands[nth]);
         let room = self.room_on(nth);
         self.free = self.free + u64::from(room) - u64::from(before);
-        let is_dull = self.islands[nth].taken < self.terms.minimum;
+        let is_sparse = self.islands[nth].taken < self.terms.minimum;
         self.room.set(nth, room);
-        self.room_of_dull.set(nth, if is_dull { room } else { 0 });
+        self.room_of_sparse.set(nth, if is_sparse { room } else { 0 });
     }
 
     fn room_on(&self, nth: usize) -> u32 {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn dull_islands_fill_first_then_the_oldest() {
+    fn sparse_islands_fill_first_then_the_oldest() {
         let terms = Terms { design: 4, cap: 6, minimum: 2, ..Terms::default() };
         let mut packing = Packing::new(terms);
         for island in 1..=3 {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::chart::Chart;
+use super::chart::{Chart, NARROW, WIDE};
 use super::command::{LaunchArgs, Prepared};
 use super::meter::{Figures, Point};
 use super::table::{described, grouped};
@@ -78,8 +78,8 @@ impl Page<'_> {
         let facts: String =
             facts.iter().map(|(value, name)| format!("<li><b>{value}</b><span>{name}</span></li>")).collect();
         let joined = values(&runs.clairvoyant.points, |point| point.joined_per_s);
-        let rate = Chart::new(&self.hours, most(&joined)).area("queue", &joined).line("queue", &joined);
-        let inside = Chart::new(&self.hours, most(&self.wanted))
+        let rate = Chart::new(WIDE, &self.hours, most(&joined)).area("queue", &joined).line("queue", &joined);
+        let inside = Chart::new(WIDE, &self.hours, most(&self.wanted))
             .area("open", &self.wanted)
             .line("inside", &self.wanted);
         let charts = figure(
@@ -94,7 +94,7 @@ impl Page<'_> {
         format!(
             "<h1>A launch day, simulated</h1>\n<p class=\"soft\">{}; seed {}.</p>\n<p>Players come to the doors, wait in a queue \
              if there is no seat, play on an <b>island</b> for a while, and leave. An island is made for {} players, takes {} at \
-             most, and is dull with fewer than {}. A new one is ready up to {} seconds after somebody decided to open it, and {} \
+             most, and is sparse with fewer than {}. A new one is ready up to {} seconds after somebody decided to open it, and {} \
              can be made at once. A <b>policy</b> decides when to open islands and who gets in where. The policies below met the \
              very same players.</p>\n<section class=\"card\"><ul class=\"facts\">{facts}</ul>\n<div \
              class=\"charts\">{charts}</div></section>\n",
@@ -123,13 +123,13 @@ impl Page<'_> {
             "Policy",
             "over the cap, % of player-minutes",
             "over the design, %",
-            "dull, %",
+            "sparse, %",
             "wait p50, s",
             "p90",
             "p99",
             "gave up, %",
             "islands",
-            "÷ clair­voyant",
+            "÷ clair&shy;voyant",
             "unused seat-hours",
             "guests",
             "split parties",
@@ -198,7 +198,7 @@ impl Page<'_> {
             ),
             (
                 "Where players are",
-                "The share of players on dull, lively, busy and overfull islands. All green is what one wants.",
+                "The share of players on sparse, lively, busy and overfull islands. All green is what one wants.",
             ),
             (
                 "Wait",
@@ -206,28 +206,39 @@ impl Page<'_> {
                  who still waits at the end is, with the wait so far.",
             ),
             (
-                "Dull",
+                "Sparse",
                 "Time of players on islands under the minimum that have been open for more than ten minutes.",
             ),
         ];
-        let entries: String =
-            entries.iter().map(|(name, text)| format!("<dt>{name}</dt><dd>{text}</dd>")).collect();
-        format!("<section class=\"card\"><h2>How to read this</h2>\n<dl>{entries}</dl></section>\n")
+        let night = (
+            "Night",
+            "Between the days islands empty, and residents come back one by one: sparse islands that no policy can help. Compare with \
+             the yardstick.",
+        );
+        let entries = entries.iter().chain((self.args.days > 1).then_some(&night));
+        let entries: String = entries.map(|(name, text)| format!("<dt>{name}</dt><dd>{text}</dd>")).collect();
+        format!(
+            "<section class=\"card\"><h2>How to read this</h2>\n<p>Hours count from \
+             the opening of the doors. Charts of the same name have the same scale for every policy, but for crowding.</p>\n<dl>{entries}</dl></section>\n"
+        )
     }
 
     fn policy(&self, outcome: &Outcome) -> String {
+        let forecast = self.forecast(outcome);
+        let (class, width) = if forecast.is_some() { ("six", NARROW) } else { ("five", WIDE) };
         let verdict: String =
             self.verdict(&outcome.figures).iter().map(|line| format!("<li>{line}</li>")).collect();
         format!(
             "<section class=\"card\" id=\"{0}\"><h2>{0}</h2>\n<p class=\"soft\">{1}</p>\n<ul class=\"verdict\">{verdict}</ul>\n<div \
-             class=\"charts five\">{2}{3}{4}{5}{6}</div></section>\n",
+             class=\"charts {class}\">{2}{3}{4}{5}{6}{7}</div></section>\n",
             outcome.label,
             outcome.explained,
-            self.seats(outcome),
-            self.queue(outcome),
+            self.seats(outcome, width),
+            self.queue(outcome, width),
             self.islands(outcome),
             self.crowding(outcome),
             self.bands(outcome),
+            forecast.unwrap_or_default(),
         )
     }
 
@@ -267,7 +278,25 @@ impl Page<'_> {
         points.map(of).fold(0.0, f64::max)
     }
 
-    fn seats(&self, outcome: &Outcome) -> String {
+    /// What was expected against what came, of policies that forecast.
+    fn forecast(&self, outcome: &Outcome) -> Option<String> {
+        let known: Vec<&Point> = outcome.points.iter().filter(|point| point.came_per_s.is_some()).collect();
+        let (first, last) = (known.first()?.at_s, known.last()?.at_s);
+        let is_between = |point: &&Point| (first..=last).contains(&point.at_s);
+        let points: Vec<Point> = outcome.points.iter().filter(is_between).copied().collect();
+        let opens_s = f64::from(self.prepared.scenario.opens_s);
+        let hours = values(&points, |point| (f64::from(point.at_s) - opens_s) / 3_600.0);
+        let came = values(&points, |point| point.came_per_s.unwrap_or(0.0));
+        let forecast = values(&points, |point| point.forecast_per_s.unwrap_or(0.0));
+        let chart = Chart::new(NARROW, &hours, most(&came).max(most(&forecast)))
+            .area("queue", &came)
+            .line("inside", &forecast);
+        let caption =
+            key("queue", "newcomers a second who then came") + &key("stroke inside", "as it expected");
+        Some(figure("Forecast", &caption, &chart.svg("forecast and what came, over time")))
+    }
+
+    fn seats(&self, outcome: &Outcome, width: f64) -> String {
         let design = f64::from(self.args.design);
         let seats_of = |point: &Point| f64::from(point.sums.open) * design;
         let seats = values(&outcome.points, seats_of);
@@ -276,7 +305,7 @@ impl Page<'_> {
             .most_of_all(seats_of)
             .max(most(&self.wanted))
             .max(self.most_of_all(|point| point.sums.inside as f64));
-        let chart = Chart::new(&self.hours, top)
+        let chart = Chart::new(width, &self.hours, top)
             .area("seats", &seats)
             .line("inside", &inside)
             .line("demand", &self.wanted);
@@ -286,12 +315,12 @@ impl Page<'_> {
         figure("Seats and players", &caption, &chart.svg("seats and players inside over time"))
     }
 
-    fn queue(&self, outcome: &Outcome) -> String {
+    fn queue(&self, outcome: &Outcome, width: f64) -> String {
         let waiting = values(&outcome.points, |point| point.waiting as f64);
         let top = self.most_of_all(|point| point.waiting as f64);
-        let chart = Chart::new(&self.hours, top).area("queue", &waiting).line("queue", &waiting);
+        let chart = Chart::new(width, &self.hours, top).area("queue", &waiting).line("queue", &waiting);
         let caption =
-            key("queue", "players who wait") + &format!("at most {}", grouped(most(&waiting) as u64));
+            key("queue", "players who wait") + &format!("at most {}", grouped(outcome.figures.peak_waiting));
         figure("Queue", &caption, &chart.svg("players in the queue over time"))
     }
 
@@ -301,7 +330,7 @@ impl Page<'_> {
         let top = self
             .most_of_all(|point| f64::from(point.sums.open + point.sums.warming))
             .max(self.runs.bound as f64);
-        let chart = Chart::new(&self.hours, top)
+        let chart = Chart::new(NARROW, &self.hours, top)
             .area("open", &open)
             .band("warming", &open, &with_warming)
             .line("inside", &open)
@@ -313,11 +342,11 @@ impl Page<'_> {
     fn crowding(&self, outcome: &Outcome) -> String {
         let at = |nth: usize| values(&outcome.points, |point| f64::from(point.spread.inside[nth]));
         let fullest = at(4);
-        let chart = Chart::new(&self.hours, most(&fullest).max(f64::from(self.args.cap) * 1.1))
+        let chart = Chart::new(NARROW, &self.hours, most(&fullest).max(f64::from(self.args.cap) * 1.1))
             .band("all", &at(0), &fullest)
             .band("most", &at(1), &at(3))
             .line("inside", &at(2))
-            .rule("dull", self.args.minimum.into(), "minimum")
+            .rule("sparse", self.args.minimum.into(), "minimum")
             .rule("busy", self.args.design.into(), "design")
             .rule("over", self.args.cap.into(), "cap");
         let caption = key("all", "emptiest to fullest island")
@@ -334,12 +363,12 @@ impl Page<'_> {
             })
         };
         let names = [
-            ("dull", "under the minimum"),
+            ("sparse", "under the minimum"),
             ("lively", "up to the design"),
             ("busy", "up to the cap"),
             ("over", "above the cap"),
         ];
-        let mut chart = Chart::new(&self.hours, 100.0);
+        let mut chart = Chart::new(NARROW, &self.hours, 100.0);
         for (nth, (class, _)) in names.iter().enumerate() {
             chart = chart.band(class, &upto(nth), &upto(nth + 1));
         }

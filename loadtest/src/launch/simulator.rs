@@ -129,7 +129,7 @@ pub fn simulate(
     let mut simulator = Simulator::new(scenario, policy);
     simulator.begin();
     for now in 0..scenario.end_s {
-        if now % PLAN_EVERY_S == 0 && interrupted.load(Relaxed) {
+        if now.is_multiple_of(PLAN_EVERY_S) && interrupted.load(Relaxed) {
             return None;
         }
         simulator.second(now);
@@ -473,6 +473,7 @@ impl<'a> Simulator<'a> {
             };
             *fate += 1;
         }
+        self.meter.finish(self.scenario.end_s);
         let mut figures = self.meter.figures(&self.islands, fates);
         figures.guests = self.guests;
         figures.order_inversions = self.inversions;
