@@ -75,7 +75,8 @@ pub const WIDE_SKEW_MS_MAX: u64 = 900;
 pub const PAUSE_SURE_MS: u64 = NODE_LEASE_MS - NODE_RENEW_MS - 2 * STORE_CALL_MS;
 /// Longest pause of a node.
 pub const PAUSE_MS_MAX: u64 = 28_000;
-/// How long before the last fault a node may go for good: its lease must run out, and its claims be taken over.
+/// How long before the last fault a node may go for good: its lease must run out, and its claims be taken over. Where nobody
+/// hears it silent for a whole lease, that begins a lease later.
 pub const FOR_GOOD_MS: u64 = 40_000;
 
 /// Lines that one run's story keeps.
@@ -91,6 +92,7 @@ const _: () = {
     assert!(LOOK_EVERY_MS * 4 < DISAGREE_MS_MAX && DISAGREE_MS_MAX < WATCH_MS);
     assert!(BACKLOG_BYTES_MAX > 2 * SERVER_FRAME_BYTES_MAX);
     assert!(STORE_AWAY_MS_MAX < PAUSE_SURE_MS);
+    assert!(FOR_GOOD_MS >= 2 * NODE_LEASE_MS, "it is declared dead however often the others start again");
     assert!(STORE_BEHIND_MS_MAX < STORE_AWAY_MS_MAX && ACTS_BY_MS + 1_000 < SECONDS_MIN * 1_000);
     assert!(BELIEVED_MS_MAX < COMPARE_EVERY_MS, "a comparison would find it all the same");
     assert!(
