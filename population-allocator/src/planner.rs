@@ -256,7 +256,7 @@ mod tests {
         let mut world = World::new(POLICY);
         (0..6).for_each(|_| drop(world.decide(30)));
         assert_eq!(world.phases(), "ooo");
-        (world.settle(1, 2), world.settle(2, 1), world.settle(3, 5));
+        [(1, 2), (2, 1), (3, 5)].into_iter().for_each(|(island, inside)| world.settle(island, inside));
         world.peak = 10;
         assert_eq!(world.decide(0).plan, None, "22 seats are free, 22 are kept");
         world.peak = 8;
@@ -266,7 +266,7 @@ mod tests {
         world.decide(20);
         assert_eq!(world.phases(), "ooo", "before anything new");
         world.peak = 0;
-        (world.settle(1, 0), world.settle(2, 0), world.settle(3, 0));
+        (1..=3).for_each(|island| world.settle(island, 0));
         world.decide(0);
         assert_eq!(world.phases(), "ooc", "the youngest of the empty");
         world.decide(0);
