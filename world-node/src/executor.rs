@@ -69,8 +69,12 @@ pub trait Port {
     fn act_deadline_ms(&self) -> Option<u64>;
     /// The land of a chunk; `None` when there is no such island or chunk.
     fn land(&mut self, island: IslandId, chunk: ChunkPos) -> Option<ChunkLand>;
-    /// Whether there is such an island to travel to.
-    fn is_open(&self, _island: IslandId) -> bool {
+    /// Whether there is such an island.
+    fn is_planned(&self, _island: IslandId) -> bool {
+        true
+    }
+    /// Whether somebody who lives on `home` may travel to an island.
+    fn takes_travellers(&self, _island: IslandId, _home: IslandId) -> bool {
         true
     }
     /// Where a player is that is somewhere around `near`.

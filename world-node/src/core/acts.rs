@@ -59,8 +59,12 @@ impl Port for Surroundings<'_> {
         Some(island.land(chunk.index()?, self.seed).clone())
     }
 
-    fn is_open(&self, island: IslandId) -> bool {
-        self.register.is_open(island)
+    fn is_planned(&self, island: IslandId) -> bool {
+        self.register.is_planned(island)
+    }
+
+    fn takes_travellers(&self, island: IslandId, home: IslandId) -> bool {
+        self.register.takes_travellers(island, home)
     }
 
     fn place_of(&self, island: IslandId, near: Place, player: PlayerId) -> Option<Place> {
@@ -161,7 +165,7 @@ impl NodeCore {
         let again = actor.act.epoch < actor.epoch;
         if let Partition::Chunk(island, chunk) = home(actor.act, action) {
             // What is asked for again may be done, on an island that this node has yet to hear of: memory is asked.
-            let there = chunk.index().is_some() && (again || self.register.is_open(island));
+            let there = chunk.index().is_some() && (again || self.register.is_planned(island));
             if !there {
                 return Some(Why::Rule(RuleReject::NotThere));
             }

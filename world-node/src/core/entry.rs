@@ -90,7 +90,7 @@ impl NodeCore {
         };
         let home = whereabouts.map(Whereabouts::island).filter(|home| *home != ticketed);
         // A ticket of before a journey, or one that the allocator gave before it knew of the player, leads elsewhere.
-        if !session.guest_ticket && home.is_some_and(|home| self.register.is_open(home)) {
+        if !session.guest_ticket && home.is_some_and(|home| self.register.is_planned(home)) {
             return self.end(conn, Some(RejectCode::Travelled));
         }
         let last = match whereabouts {

@@ -64,8 +64,8 @@ pub(super) struct Register {
     renew_ms: u64,
     registry_ms: u64,
     plan_number: u64,
-    /// Islands of the plan, whoever serves them.
-    islands: Vec<IslandId>,
+    /// Islands of the plan, whoever serves them, and how far each is.
+    islands: Vec<(IslandId, IslandPhase)>,
     /// Alive nodes, this one included.
     alive: Vec<(NodeId, Source)>,
     /// When the newest registry that was read was asked for.
@@ -92,8 +92,22 @@ impl Register {
     }
 
     /// Whether there is such an island.
-    pub(super) fn is_open(&self, island: IslandId) -> bool {
-        self.islands.contains(&island)
+    pub(super) fn is_planned(&self, island: IslandId) -> bool {
+        self.phase(island).is_some()
+    }
+
+    /// Whether somebody who lives on `home` may travel to an island: not while it gets ready, and once it takes no
+    /// newcomers only home.
+    pub(super) fn takes_travellers(&self, island: IslandId, home: IslandId) -> bool {
+        self.phase(island).is_some_and(|phase| match phase {
+            IslandPhase::Warming => false,
+            IslandPhase::Open => true,
+            IslandPhase::Closed => island == home,
+        })
+    }
+
+    fn phase(&self, island: IslandId) -> Option<IslandPhase> {
+        self.islands.iter().find(|(planned, _)| *planned == island).map(|(_, phase)| *phase)
     }
 
     /// Whether the registry names this incarnation as alive.
@@ -229,8 +243,13 @@ impl NodeCore {
         }
         match (ask, outcome, answer) {
             (RegisterAsk::Register, Some(true), _) => self.serve(),
-            // The first try was done, only its answer was lost.
-            (RegisterAsk::Register, Some(false), answer) if self.is_registered(&answer) => self.serve(),
+            // The first try was done, only its answer was lost. That it was is no commit, and a master may say so which is
+            // about to lose it: a commit has to confirm it.
+            (RegisterAsk::Register, Some(false), answer) if self.is_registered(&answer) => {
+                self.standing = Standing::Revalidating;
+                self.register.busy = false;
+                self.register.retry_ms = 0;
+            }
             (RegisterAsk::Revalidate(pause), Some(true), _)
                 if pause == self.counters.pauses && self.standing == Standing::Revalidating =>
             {
@@ -374,7 +393,7 @@ impl NodeCore {
             return;
         }
         self.register.plan_number = plan.number;
-        self.register.islands = plan.islands.iter().map(|island| island.island).collect();
+        self.register.islands = plan.islands.iter().map(|island| (island.island, island.phase)).collect();
         let (before, me) = (self.islands.len(), self.config.node);
         for island in plan.islands.iter().filter(|i| i.nodes.contains(&me)) {
             if self.island_at(island.island).is_none() {

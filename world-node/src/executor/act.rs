@@ -328,7 +328,7 @@ impl Executor {
             return act.suspended();
         }
         if let Action::Travel { island } = act.action
-            && !port.is_open(island)
+            && !port.takes_travellers(island, act.actor.home)
         {
             return self.refuse(act, Why::Rule(RuleReject::NoJourney), port);
         }
@@ -467,7 +467,7 @@ impl Executor {
     fn is_worth_remembering(&self, home: Partition, port: &dyn Port) -> bool {
         match home {
             Partition::Player(_) => true,
-            Partition::Chunk(island, _) => port.is_open(island),
+            Partition::Chunk(island, _) => port.is_planned(island),
             Partition::Trade(_) => self.replicas.get(&home).is_some_and(|trade| !trade.docs().is_empty()),
         }
     }

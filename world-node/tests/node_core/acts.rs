@@ -94,7 +94,7 @@ pub(crate) fn answer(town: &Town, client: (usize, u32), id: ActNumber) -> (ActOu
 
 pub(crate) const DONE: (ActOutcome, u16) = (ActOutcome::Done, 0);
 
-fn refused(why: RuleReject) -> (ActOutcome, u16) {
+pub(crate) fn refused(why: RuleReject) -> (ActOutcome, u16) {
     (ActOutcome::Refused, why.code())
 }
 

@@ -1,22 +1,22 @@
 //! Where players are at home: a journey counts whatever was saved around it, a visit moves nothing, and what can't be
 //! read is left alone.
 
-use crate::acts::{DONE, answer, ask, ask_on, endow, is_act, spot};
+use crate::acts::{DONE, answer, ask, ask_on, endow, is_act, refused, spot};
 use crate::code;
 use crate::town::{ISLAND, Town};
 use chunk_sync::ids::{Epoch, IslandId, Source};
 use chunk_sync::limits::TICK_MS;
 use chunk_sync::place::Place;
 use chunk_sync::records::{
-    DOC_PLACE, DOC_PLACEMENT, DOC_SESSION, PLACEMENT_SCHEMA, PlaceRecord, PlacementRecord, SessionRecord,
-    decode, encode,
+    DOC_PLACE, DOC_PLACEMENT, DOC_SESSION, IslandPhase, PLACEMENT_SCHEMA, PlaceRecord, PlacementRecord,
+    SessionRecord, decode, encode,
 };
 use chunk_sync::store::StoreOp;
 use chunk_sync::terrain::LANDING;
 use chunk_sync::time::Tick;
 use chunk_sync::wire::{RejectCode, frame, kind};
 use world_node::limits::CHECKPOINT_EVERY_MS;
-use world_node::rules::Action;
+use world_node::rules::{Action, RuleReject};
 
 const OTHER: IslandId = IslandId(2);
 const THIRD: IslandId = IslandId(3);
@@ -200,6 +200,27 @@ fn a_guest_may_travel_and_the_journey_moves_its_home() {
     assert_eq!(answer(&town, (0, 1), travelled), DONE);
     assert_eq!(code(&town, 0, 1), Some(RejectCode::Travelled));
     assert_at_home_on(&mut town, THIRD);
+}
+
+#[test]
+fn a_journey_leads_to_islands_that_take_newcomers_and_home() {
+    use IslandPhase::{Closed, Open, Warming};
+    let mut town = town();
+    endow(&mut town, 1, spot(), &[]);
+    town.visit(0, 1, 1, OTHER);
+    town.run(5);
+    let travels = |town: &mut Town, act, island| {
+        let asked = ask_on(town, (0, 1), (1, OTHER), act, &Action::Travel { island });
+        town.run(5);
+        answer(town, (0, 1), asked)
+    };
+    town.plan_phases(&[(ISLAND, Warming), (OTHER, Open), (THIRD, Warming)], 1);
+    town.run(20);
+    assert_eq!(travels(&mut town, 1, THIRD), refused(RuleReject::NoJourney), "nobody is there yet");
+    town.plan_phases(&[(ISLAND, Closed), (OTHER, Open), (THIRD, Closed)], 1);
+    town.run(20);
+    assert_eq!(travels(&mut town, 2, THIRD), refused(RuleReject::NoJourney), "it takes no newcomers");
+    assert_eq!(travels(&mut town, 3, ISLAND), DONE, "it is home");
 }
 
 #[test]

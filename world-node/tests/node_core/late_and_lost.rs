@@ -10,7 +10,8 @@ use chunk_sync::limits::{
 use chunk_sync::mesh_wire::{Heartbeat, Topic, encode as encode_message};
 use chunk_sync::records::{DOC_SESSION, EPOCH_SESSION, SESSION_SCHEMA, SessionRecord, encode};
 use chunk_sync::store::{
-    Commit, CommitOutcome, EpochStep, LeaseStep, MemoryFault, PartitionKey, StoreAnswer, StoreOp, Token,
+    Commit, CommitOutcome, EpochStep, LeaseStep, MemoryFault, PartitionKey, StoreAnswer, StoreFault, StoreOp,
+    Token,
 };
 use chunk_sync::time::Tick;
 use chunk_sync::wire::{RejectCode, frame, kind};
@@ -222,4 +223,36 @@ fn an_answer_of_the_store_belongs_to_the_connection_that_asked() {
     town.run(5);
     assert_eq!(code(&town, 0, 2), Some(RejectCode::TicketUsed));
     assert_eq!(town.nodes[0].core.sessions(), 1);
+}
+
+/// Whether an operation registers a node, and whether it holds a lease for longer.
+fn registers(op: &StoreOp) -> bool {
+    let StoreOp::Commit(commit) = op else { return false };
+    commit.leases.iter().any(|step| matches!(step, LeaseStep::Take { .. }))
+}
+
+fn renews(op: &StoreOp) -> bool {
+    let StoreOp::Commit(commit) = op else { return false };
+    commit.leases.iter().any(|step| matches!(step, LeaseStep::Renew { .. }))
+}
+
+/// A refusal is no commit: the master that knows of the registration may be about to lose it with all that its replicas never
+/// heard of.
+#[test]
+fn a_registration_whose_answer_was_lost_is_confirmed_by_a_commit_before_anybody_is_let_in() {
+    let mut town = Town::new(1);
+    town.slow = Some(registers);
+    town.start(2, 9);
+    town.run(1);
+    let (at, id, op) = town.held.pop().expect("it registers");
+    town.store.call(town.now_ms, &op);
+    let now_ms = town.now_ms;
+    town.nodes[at].core.handle_answer(id, StoreAnswer::Failed(StoreFault::TimedOut), now_ms);
+    town.slow = Some(renews);
+    town.run(20);
+    assert!(town.waits(), "it asks to be confirmed");
+    assert_eq!(town.nodes[at].core.standing(), Standing::Revalidating);
+    town.catch_up();
+    town.run(1);
+    assert_eq!(town.nodes[at].core.standing(), Standing::Serving);
 }

@@ -7,7 +7,7 @@ use chunk_sync::ids::{ConnId, IslandId, NodeId, PlayerId, Source};
 use chunk_sync::limits::{CLIENT_BACKLOG_BYTES_MAX, SERVER_FRAME_BYTES_MAX, TICK_MS};
 use chunk_sync::place::Place;
 use chunk_sync::ports::{MeshCommand, RequestId};
-use chunk_sync::records::{CLUSTER_PLAN, DOC_PLAN, IslandRecord, PlanRecord, WORLD, encode};
+use chunk_sync::records::{CLUSTER_PLAN, DOC_PLAN, IslandPhase, IslandRecord, PlanRecord, WORLD, encode};
 use chunk_sync::store::{
     Commit, CommitOutcome, MemoryStore, PartitionKey, PartitionView, StoreAnswer, StoreOp, Token,
 };
@@ -166,7 +166,7 @@ pub(crate) struct Town {
     pub(crate) deaf: Option<usize>,
     /// What the store is slow to do, and which questions of which nodes wait for that.
     pub(crate) slow: Option<fn(&StoreOp) -> bool>,
-    held: Vec<(usize, RequestId, StoreOp)>,
+    pub(crate) held: Vec<(usize, RequestId, StoreOp)>,
     tickets: u64,
     plans: u64,
     puts: u64,
@@ -206,9 +206,18 @@ impl Town {
 
     /// The next plan: these islands are open, on nodes 1 to `nodes`. Nodes read it within a second.
     pub(crate) fn plan(&mut self, islands: &[IslandId], nodes: u32) {
+        let open: Vec<_> = islands.iter().map(|island| (*island, IslandPhase::Open)).collect();
+        self.plan_phases(&open, nodes);
+    }
+
+    /// The next plan: these islands are as far as this, on nodes 1 to `nodes`.
+    pub(crate) fn plan_phases(&mut self, islands: &[(IslandId, IslandPhase)], nodes: u32) {
         self.plans += 1;
         let nodes: Vec<NodeId> = (1..=nodes).map(NodeId).collect();
-        let record = |island: &IslandId| IslandRecord::open(*island, [200, 300, 60], nodes.clone());
+        let record = |(island, phase): &(IslandId, IslandPhase)| IslandRecord {
+            phase: *phase,
+            ..IslandRecord::open(*island, [200, 300, 60], nodes.clone())
+        };
         let islands = islands.iter().map(record).collect();
         let plan = PlanRecord { number: self.plans, islands, ..PlanRecord::default() };
         let commit = Commit::new(PartitionKey::cluster(WORLD, CLUSTER_PLAN), Token(self.plans));
