@@ -216,7 +216,7 @@ const REGRESSIONS: [(u64, u64, &str); 7] = [
 ];
 
 /// Seeds that found something since players act.
-const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 11] = [
+const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 13] = [
     (
         10_006,
         50,
@@ -249,6 +249,12 @@ const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 11] = [
          and nobody took its creatures",
     ),
     (500_913, 60, "the same, with a node that slept"),
+    (700_436, 60, "a node that started was told that it is registered by a master that lost that a moment later"),
+    (
+        702_057,
+        60,
+        "a list of claimants, read of a master that lost it, was believed for what was heard of its epoch since",
+    ),
 ];
 
 #[test]

@@ -40,6 +40,8 @@ pub(super) struct Claim {
     suspects_ms: u64,
     /// The newest epoch of which somebody said that it is done.
     noticed: u64,
+    /// The newest epoch that was known to be done when the list was last asked for.
+    known_when_asked: u64,
     /// The list under way to the store, and its epoch.
     proposed: (u64, Vec<Source>),
     /// What the others are told of it.
@@ -99,6 +101,7 @@ impl NodeCore {
                 if !claim.busy && (needed != claim.held || check) && due.len() + under_way < CLAIM_COMMITS_MAX
                 {
                     claim.busy = true;
+                    claim.known_when_asked = claim.epoch.max(claim.noticed);
                     due.push((index, PartitionKey::chunk(WORLD, island.id, chunk.pos)));
                 }
             }
@@ -124,7 +127,8 @@ impl NodeCore {
         }
         let record: ClaimsRecord = view.doc(DOC_CLAIMS).and_then(|doc| decode(doc)).unwrap_or_default();
         let epoch = view.epoch(EPOCH_CLAIMS);
-        let known = chunk.claim.epoch.max(chunk.claim.noticed);
+        // What was heard since then may be of another master, with another list of the same epoch.
+        let known = chunk.claim.known_when_asked;
         if epoch <= known {
             self.learn_claims(at, index, epoch, record.claimants.clone());
         }
