@@ -249,7 +249,11 @@ const REGRESSIONS_OF_ACTS: [(u64, u64, &str); 13] = [
          and nobody took its creatures",
     ),
     (500_913, 60, "the same, with a node that slept"),
-    (700_436, 60, "a node that started was told that it is registered by a master that lost that a moment later"),
+    (
+        700_436,
+        60,
+        "a node that started was told that it is registered by a master that lost that a moment later",
+    ),
     (
         702_057,
         60,

@@ -238,7 +238,7 @@ impl Arbiter {
             before != after && after == Some(commit.token)
         });
         if unsaid || matches!(answer, StoreAnswer::Committed(CommitOutcome::Done { .. })) {
-            self.noted = self.books.note(commit);
+            self.noted = self.books.note(commit, now_ms);
         }
         answer
     }

@@ -5,10 +5,12 @@
 
 use super::cluster::Cluster;
 use super::deeds::{Deed, Deeds};
+use super::door::Seated;
 use chunk_sync::ids::{Epoch, IslandId, PlayerId};
 use chunk_sync::records::{Whereabouts, decode};
 use chunk_sync::store::{Commit, PartitionKey, StoreAnswer, StoreOp, Token};
 use chunk_sync::wire::{ActNumber, ActOutcome};
+use population_allocator::limits::JOIN_WAIT_MS;
 use std::collections::{BTreeMap, BTreeSet};
 use world_node::executor::ActResult;
 use world_node::rules::{DocName, Event, Partition};
@@ -23,6 +25,17 @@ pub(super) enum Noted {
     Step,
 }
 
+/// A journey that was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Journey {
+    /// The session that travelled.
+    pub epoch: Epoch,
+    /// Where it led.
+    pub island: IslandId,
+    /// When its commit was done.
+    pub at_ms: u64,
+}
+
 /// What the store did for acts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Books {
@@ -35,8 +48,8 @@ pub(super) struct Books {
     confirmed: BTreeMap<(PartitionKey, PlayerId), BTreeSet<(ActNumber, ActNumber)>>,
     /// Acts whose commits were lost with a master, before anybody was told of them.
     forlorn: BTreeSet<(PlayerId, ActNumber)>,
-    /// Where journeys led, each with the session that travelled, in the order of their commits.
-    journeys: BTreeMap<PlayerId, Vec<(Epoch, IslandId)>>,
+    /// Where journeys led, in the order of their commits.
+    journeys: BTreeMap<PlayerId, Vec<Journey>>,
     /// How often something rare happened.
     pub feats: BTreeMap<&'static str, u64>,
     /// What broke a law.
@@ -67,7 +80,7 @@ impl Books {
     }
 
     /// The store did a commit, or answered it as before.
-    pub(super) fn note(&mut self, commit: &Commit) -> Option<Noted> {
+    pub(super) fn note(&mut self, commit: &Commit, now_ms: u64) -> Option<Noted> {
         let at = partition_of(&commit.partition)?;
         if !self.tokens.insert((commit.partition.clone(), commit.token)) {
             return None;
@@ -96,7 +109,8 @@ impl Books {
         confirmed.insert((ActNumber(act.confirmed), key.1));
         for event in &writing.events {
             if let Event::Travelled { player, island } = event {
-                self.journeys.entry(*player).or_default().push((Epoch(act.session_epoch), *island));
+                let (epoch, island) = (Epoch(act.session_epoch), *island);
+                self.journeys.entry(*player).or_default().push(Journey { epoch, island, at_ms: now_ms });
             }
         }
         Some(Noted::Act)
@@ -130,10 +144,9 @@ impl Books {
         &self.tokens
     }
 
-    /// Where the newest journey led that was made in a session before this one.
-    pub(super) fn journey_before(&self, player: PlayerId, epoch: Epoch) -> Option<IslandId> {
-        let made = self.journeys.get(&player)?.iter().rev();
-        made.into_iter().find(|(travelled, _)| *travelled < epoch).map(|(_, island)| *island)
+    /// The newest journey that was made in a session before this one.
+    pub(super) fn journey_before(&self, player: PlayerId, epoch: Epoch) -> Option<Journey> {
+        self.journeys.get(&player)?.iter().rev().find(|journey| journey.epoch < epoch).copied()
     }
 
     /// The books of a replica take the place of its master's, which had these: what happened has happened, and what
@@ -206,16 +219,19 @@ impl Cluster {
     /// room. An allocator that has just started keeps seats free for the tickets of the one before, so that an island
     /// may be full to it that has room for everybody.
     pub(super) fn check_journey(&mut self, at: usize, player: PlayerId, epoch: Epoch, island: IslandId) {
-        let Some(wanted) = self.store.books.journey_before(player, epoch) else { return };
+        let Some(journey) = self.store.books.journey_before(player, epoch) else { return };
         *self.totals.feats.entry("came in after a journey").or_default() += 1;
-        let newest = self.store.books.journey_before(player, Epoch(u32::MAX));
+        let wanted = journey.island;
+        let newest = self.store.books.journey_before(player, Epoch(u32::MAX)).map(|journey| journey.island);
         let load = StoreOp::Load { partition: PartitionKey::player(player) };
         let home = match self.store.peek(&load, self.now_ms) {
             StoreAnswer::Loaded(view) => Whereabouts::read(&view).ok().flatten().map(Whereabouts::island),
             _ => None,
         };
-        let seated = self.seated.get(&(player, island));
-        let is_guest = wanted != island && seated.is_some_and(|roomy| !roomy.contains(&wanted));
+        // What the allocator had read of the player when the ticket was given may be as old as a join may be.
+        let may_be_guest =
+            |seated: &Seated| !seated.roomy.contains(&wanted) || journey.at_ms + JOIN_WAIT_MS > seated.at_ms;
+        let is_guest = wanted != island && self.seated.get(&(player, island)).is_some_and(may_be_guest);
         if is_guest {
             *self.totals.feats.entry("guest after a journey").or_default() += 1;
         }

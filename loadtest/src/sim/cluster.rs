@@ -7,7 +7,7 @@ use super::arbiter::{Arbiter, StoreWeather};
 use super::bot::Bot;
 use super::checks::Watch;
 use super::deeds::Deeds;
-use super::door::Door;
+use super::door::{Door, Seated};
 use super::endow::endow;
 use super::events::{Event, Events, Process, Start};
 use super::faults::{self, Planned};
@@ -62,8 +62,8 @@ pub(super) struct Cluster {
     pub door: Option<Door>,
     pub door_source: Source,
     pub door_nth: u32,
-    /// Islands that had room when this player got its newest ticket for that island.
-    pub seated: BTreeMap<(PlayerId, IslandId), Vec<IslandId>>,
+    /// How it was when this player got its newest ticket for that island.
+    pub seated: BTreeMap<(PlayerId, IslandId), Seated>,
     pub policy: Policy,
     pub wires: Vec<Wire>,
     pub bots: Vec<Bot>,

@@ -39,6 +39,7 @@ pub(super) struct Seated {
     pub island: IslandId,
     /// Islands that had room, as the allocator counted then.
     pub roomy: Vec<IslandId>,
+    pub at_ms: u64,
 }
 
 impl Door {
@@ -87,20 +88,20 @@ impl Door {
         }
         for (id, answer) in std::mem::take(&mut self.answers) {
             self.core.handle_answer(id, answer, now_ms);
-            self.take_outcomes(&mut ticked);
+            self.take_outcomes(now_ms, &mut ticked);
         }
         self.take_joins(now_ms, &mut ticked);
-        self.take_outcomes(&mut ticked);
+        self.take_outcomes(now_ms, &mut ticked);
         self.core.tick(now_ms);
         self.core.invariants();
-        self.take_outcomes(&mut ticked);
+        self.take_outcomes(now_ms, &mut ticked);
         self.core.drain_mesh(&mut |command| ticked.mesh.push(command));
         self.core.drain_requests(&mut |id, op| ticked.asked.push((id.0, op)));
         ticked
     }
 
     /// What was decided just now, while the allocator's counts are what it was decided on.
-    fn take_outcomes(&mut self, ticked: &mut Ticked) {
+    fn take_outcomes(&mut self, now_ms: u64, ticked: &mut Ticked) {
         let mut answers = Vec::new();
         self.core.drain_answers(&mut |answer| answers.push(answer));
         for answer in answers {
@@ -113,6 +114,7 @@ impl Door {
                         player: PlayerId(seat.player),
                         island: IslandId(seat.island),
                         roomy: roomy.map(|island| island.island).collect(),
+                        at_ms: now_ms,
                     });
                     control_frame(kind::SEAT, seat)
                 }

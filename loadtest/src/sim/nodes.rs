@@ -5,7 +5,7 @@
 use super::arbiter::StoreWeather;
 use super::audit::listed;
 use super::cluster::Cluster;
-use super::door::{Door, Seated};
+use super::door::Door;
 use super::events::{Event, Process, Start};
 use super::host::Host;
 use super::limits::STOP_MS_MAX;
@@ -249,8 +249,8 @@ impl Cluster {
         for (id, op) in ticked.asked {
             self.store.ask(start, id, op, self.now_ms, &mut self.events);
         }
-        for Seated { player, island, roomy } in ticked.seated {
-            self.seated.insert((player, island), roomy);
+        for seated in ticked.seated {
+            self.seated.insert((seated.player, seated.island), seated);
         }
         for (wire, frame) in ticked.told {
             self.send_to_client(wire, frame);
