@@ -8,7 +8,7 @@ mod first_fit;
 use crate::policy::Policy;
 use chunk_sync::ids::IslandId;
 use chunk_sync::records::{IslandKind, IslandPhase};
-use first_fit::FirstFit;
+pub use first_fit::FirstFit;
 use std::collections::BTreeMap;
 
 /// One island.

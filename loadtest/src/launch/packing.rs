@@ -1,60 +1,11 @@
-//! First fit by age in O(log n): which is the oldest open island with room for so many?
+//! First fit by age: which is the oldest open island with room for so many?
 //!
 //! Used by the control policies and the yardstick, which all pack alike and differ in when they open islands.
 
 use chunk_sync::ids::IslandId;
+use population_allocator::islands::FirstFit;
 
 use super::allocation::Terms;
-
-/// A growing row of numbers in which the first that is large enough is found at once: it keeps the largest of every half,
-/// quarter and so on.
-#[derive(Clone, Debug, Default)]
-pub struct FirstAtLeast {
-    /// A complete binary tree, root at 1, the row in the last `width` places.
-    largest: Vec<u32>,
-    width: usize,
-}
-
-impl FirstAtLeast {
-    /// Changes the `nth` number; the row grows as needed.
-    pub fn set(&mut self, nth: usize, value: u32) {
-        if nth >= self.width {
-            self.widen(nth + 1);
-        }
-        let mut at = self.width + nth;
-        self.largest[at] = value;
-        while at > 1 {
-            at /= 2;
-            let largest = self.largest[2 * at].max(self.largest[2 * at + 1]);
-            if self.largest[at] == largest {
-                break;
-            }
-            self.largest[at] = largest;
-        }
-    }
-
-    fn widen(&mut self, needed: usize) {
-        let (old, row) = (self.width, std::mem::take(&mut self.largest));
-        self.width = needed.next_power_of_two();
-        self.largest = vec![0; 2 * self.width];
-        self.largest[self.width..self.width + old].copy_from_slice(&row[row.len() - old..]);
-        for at in (1..self.width).rev() {
-            self.largest[at] = self.largest[2 * at].max(self.largest[2 * at + 1]);
-        }
-    }
-
-    /// Where the first number is that is at least so large.
-    pub fn first(&self, least: u32) -> Option<usize> {
-        if self.width == 0 || self.largest[1] < least {
-            return None;
-        }
-        let mut at = 1;
-        while at < self.width {
-            at = if self.largest[2 * at] >= least { 2 * at } else { 2 * at + 1 };
-        }
-        Some(at - self.width)
-    }
-}
 
 /// What is known of an island.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,8 +20,8 @@ struct Seats {
 pub struct Packing {
     terms: Terms,
     islands: Vec<Seats>,
-    room: FirstAtLeast,
-    room_of_sparse: FirstAtLeast,
+    room: FirstFit,
+    room_of_sparse: FirstFit,
     taken: u64,
     free: u64,
     open: u32,
@@ -79,7 +30,7 @@ pub struct Packing {
 impl Packing {
     /// Without an island.
     pub fn new(terms: Terms) -> Self {
-        let (room, room_of_sparse) = (FirstAtLeast::default(), FirstAtLeast::default());
+        let (room, room_of_sparse) = (FirstFit::default(), FirstFit::default());
         Self { terms, islands: Vec::new(), room, room_of_sparse, taken: 0, free: 0, open: 0 }
     }
 
@@ -157,24 +108,6 @@ impl Packing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chunk_sync::random::{self, RngExt};
-
-    #[test]
-    fn the_first_that_is_large_enough_is_found_also_in_a_row_that_grows() {
-        let (mut tree, mut row, mut stream) =
-            (FirstAtLeast::default(), Vec::new(), random::stream(1, "test"));
-        for _ in 0..3_000 {
-            let nth = stream.random_range(0..=row.len());
-            let value = stream.random_range(0..50);
-            if nth == row.len() {
-                row.push(0);
-            }
-            row[nth] = value;
-            tree.set(nth, value);
-            let least = stream.random_range(1..60);
-            assert_eq!(tree.first(least), row.iter().position(|value| *value >= least));
-        }
-    }
 
     #[test]
     fn sparse_islands_fill_first_then_the_oldest() {

@@ -3,7 +3,7 @@
 
 /// Room of places 0, 1, 2 and so on.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct FirstFit {
+pub struct FirstFit {
     /// A binary heap of maxima: the children of `n` are `2n` and `2n + 1`, the leaves are the second half.
     most: Vec<u32>,
 }
@@ -14,7 +14,7 @@ impl FirstFit {
     }
 
     /// The room of one place from now on; places that were never set have none.
-    pub(super) fn set(&mut self, at: usize, room: u32) {
+    pub fn set(&mut self, at: usize, room: u32) {
         while self.leaves() <= at {
             self.grow();
         }
@@ -27,7 +27,7 @@ impl FirstFit {
     }
 
     /// The first place with room for `wanted` (at least one).
-    pub(super) fn first(&self, wanted: u32) -> Option<usize> {
+    pub fn first(&self, wanted: u32) -> Option<usize> {
         let wanted = wanted.max(1);
         if self.most.get(1).is_none_or(|most| *most < wanted) {
             return None;
@@ -55,20 +55,22 @@ impl FirstFit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chunk_sync::random::{RngExt, stream};
 
     #[test]
-    fn the_first_place_with_room_is_found_however_many_there_are() {
-        let mut fit = FirstFit::default();
+    fn the_first_place_with_room_is_what_a_walk_finds() {
+        let (mut fit, mut row, mut random) = (FirstFit::default(), Vec::new(), stream(1, "first fit"));
         assert_eq!(fit.first(1), None);
-        for at in [0, 1, 2, 63, 1_000] {
-            fit.set(at, at as u32 + 1);
+        for _ in 0..3_000 {
+            let at = random.random_range(0..=row.len());
+            let room = random.random_range(0..50);
+            if at == row.len() {
+                row.push(0);
+            }
+            row[at] = room;
+            fit.set(at, room);
+            let wanted = random.random_range(0..60);
+            assert_eq!(fit.first(wanted), row.iter().position(|room| *room >= wanted.max(1)), "{wanted}");
         }
-        for (wanted, at) in
-            [(0, Some(0)), (1, Some(0)), (2, Some(1)), (4, Some(63)), (65, Some(1_000)), (1_002, None)]
-        {
-            assert_eq!(fit.first(wanted), at, "room for {wanted}");
-        }
-        fit.set(1_000, 0);
-        assert_eq!(fit.first(65), None);
     }
 }

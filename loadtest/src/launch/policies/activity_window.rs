@@ -5,10 +5,10 @@
 use std::collections::VecDeque;
 
 use chunk_sync::ids::IslandId;
+use population_allocator::islands::FirstFit;
 
 use super::super::allocation::{Admission, Allocation, Decision, Entry, Notice, Second, Terms};
 use super::super::limits::{ACTIVITY_FULL, ACTIVITY_WINDOW_S, ONLINE_SHARE};
-use super::super::packing::FirstAtLeast;
 use super::super::queue::Queue;
 
 /// Fills islands by active users.
@@ -18,7 +18,7 @@ pub(super) struct ActivityWindow {
     users_max: u32,
     /// Active users of each island, by its number.
     users: Vec<u32>,
-    places: FirstAtLeast,
+    places: FirstFit,
     /// Users who left, until they don't count any more.
     left: VecDeque<(Second, IslandId)>,
     queue: Queue,
@@ -33,7 +33,7 @@ impl ActivityWindow {
         Self {
             users_max: (f64::from(terms.design) / ONLINE_SHARE).ceil() as u32,
             users: Vec::new(),
-            places: FirstAtLeast::default(),
+            places: FirstFit::default(),
             left: VecDeque::new(),
             queue: Queue::default(),
             active: 0,
