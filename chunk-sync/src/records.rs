@@ -145,7 +145,7 @@ pub struct SeatsRecord {
 pub struct PlanRecord {
     /// Its number; grows by one.
     pub number: u64,
-    /// Every island that exists and is open, by age.
+    /// Every island that exists and isn't in an archive, by age.
     pub islands: Vec<IslandRecord>,
     /// Islands that are in archives: nobody serves them, nobody is seated there, and no new island gets their numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -528,3 +528,24 @@ fn every_policy_has_the_name_that_the_option_takes() {
         assert_eq!(name.build(terms).label(), option.get_name());
     }
 }
+
+#[test]
+fn atoll_keeps_its_targets_on_days_with_and_without_deaths() {
+    for line in [
+        "--policy atoll --policy clairvoyant",
+        "--policy atoll --policy clairvoyant --scale 3 --announced --seed 2",
+        "--policy atoll --policy clairvoyant --curve step --seed 3",
+        "--policy atoll --policy clairvoyant --seed 4 --node-deaths 5 --allocator-deaths 3",
+    ] {
+        let runs = runs(line);
+        let (atoll, yardstick) = (figures(&runs, "atoll"), figures(&runs, "clairvoyant"));
+        let ratio = f64::from(atoll.islands) / f64::from(yardstick.islands);
+        let shown = format!("{line}: {atoll:?}, {ratio} times the yardstick's islands");
+        assert_eq!(atoll.over_cap_pct, 0.0, "{shown}");
+        assert!(atoll.over_design_pct <= 0.5 && atoll.sparse_pct <= 1.0, "{shown}");
+        assert!(ratio <= 1.06, "{shown}");
+        // Nobody is let in while there is no allocator.
+        let deaths = if line.contains("allocator-deaths") { 1.0 } else { 0.0 };
+        assert!(atoll.wait_s.p99 <= 30.0 + deaths * 20.0, "{shown}");
+    }
+}

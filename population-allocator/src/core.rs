@@ -255,9 +255,8 @@ impl AllocatorCore {
             self.planning.arrive(now_ms);
         }
         if self.seat(request, now_ms) == Some(RejectCode::Full) {
-            // Somebody waits: no need to wait for the next decision as well.
+            // Somebody waits: the next step decides, however short ago the last decision is.
             self.planning.hurry();
-            self.plan(now_ms);
         }
         self.renew(now_ms);
     }

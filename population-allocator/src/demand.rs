@@ -52,7 +52,7 @@ pub struct Forecast {
 /// What the planner knows besides arrivals.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Outlook {
-    /// Players who wait for a seat that needs land.
+    /// Players who wait for a seat that needs land, and found none.
     pub queue: u64,
     /// Players inside.
     pub inside: u64,
@@ -140,10 +140,15 @@ impl Forecast {
         self.departures = if self.bins == 0 { left } else { mix(self.departures, left, USUAL_WEIGHT) };
         let change = rate - self.last;
         let expected = self.level + DAMPING * self.trend;
-        let scatter = (2.0 * self.dispersion * self.level.max(rate) / bin_s).sqrt();
+        let dispersion = self.dispersion.clamp(DISPERSION.0, DISPERSION.1);
+        let scatter = (2.0 * dispersion * self.level.max(rate) / bin_s).sqrt();
+        let is_first = self.bins == 0;
         let jump =
             (JUMP_OF_USUAL * self.usual_jump).max(JUMP_OF_LEVEL * self.level).max(JUMP_OF_SCATTER * scatter);
-        if self.bins == 0 || change.abs() > jump {
+        if is_first {
+            // Whoever begins to count in the middle of a day sees no jump.
+            (self.level, self.trend) = (rate, 0.0);
+        } else if change.abs() > jump {
             (self.level, self.trend) = (rate, change.max(0.0));
         } else {
             let before = self.level;
@@ -191,11 +196,12 @@ impl Forecast {
         let horizon_s = outlook.horizon_ms as f64 / 1_000.0;
         let queue = outlook.queue as f64;
         let (arrivals, growth) = (self.steady(outlook.horizon_ms), self.growth(outlook.horizon_ms));
-        let surges = self.trend > 0.0 || outlook.queue > 0 || outlook.opening;
-        let reused = if surges { 0.0 } else { REUSED_SHARE * self.departures * horizon_s };
-        let expected = (queue + arrivals + growth - reused).max(0.0);
         let dispersion = self.dispersion.clamp(DISPERSION.0, DISPERSION.1);
         let safety = SAFETY_SIGMAS * (dispersion * (arrivals + growth)).sqrt();
+        // A trend within what chance makes of counts is none.
+        let surges = growth > safety || outlook.queue > 0 || outlook.opening;
+        let reused = if surges { 0.0 } else { REUSED_SHARE * self.departures * horizon_s };
+        let expected = (queue + arrivals + growth - reused).max(0.0);
         let (calm, opening) = GROWTH_PER_MIN;
         let growth_per_min = if outlook.opening { opening } else { calm };
         let floor = (growth_per_min * outlook.inside as f64 * horizon_s / 60.0).max(outlook.scheduled as f64);
@@ -243,13 +249,16 @@ impl Announcement {
 /// The largest demand of a while: what was wanted lately may be wanted again, so that long nothing is given up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peak {
+    /// When the first one was noted.
+    began_ms: Option<u64>,
     /// Demands that no later one reaches, with their times: falling.
     falling: VecDeque<(u64, u64)>,
 }
 
 impl Peak {
-    /// What is wanted now; the largest of the last `within_ms`.
-    pub fn note(&mut self, seats: u64, now_ms: u64, within_ms: u64) -> u64 {
+    /// What is wanted now; the largest of the last `within_ms`, once so long was watched.
+    pub fn note(&mut self, seats: u64, now_ms: u64, within_ms: u64) -> Option<u64> {
+        let began_ms = *self.began_ms.get_or_insert(now_ms);
         while self.falling.back().is_some_and(|(_, before)| *before <= seats) {
             self.falling.pop_back();
         }
@@ -262,7 +271,8 @@ impl Peak {
         while self.falling.front().is_some_and(|(at_ms, _)| at_ms + within_ms < now_ms) {
             self.falling.pop_front();
         }
-        self.falling.front().map_or(seats, |(_, most)| *most)
+        let most = self.falling.front().map_or(seats, |(_, most)| *most);
+        (now_ms >= began_ms + within_ms).then_some(most)
     }
 }
 
@@ -374,8 +384,8 @@ mod tests {
     fn the_peak_of_a_while_is_remembered_for_that_while() {
         let mut peak = Peak::default();
         let mut note = |seats, bin| peak.note(seats, bin * BIN_MS, 10 * BIN_MS);
-        assert_eq!([note(5, 0), note(9, 1), note(7, 2), note(1, 3)], [5, 9, 9, 9]);
-        assert_eq!([note(1, 11), note(1, 12), note(1, 13)], [9, 7, 1]);
+        assert_eq!([note(5, 0), note(9, 1), note(7, 2), note(1, 3)], [None; 4], "not known yet");
+        assert_eq!([note(1, 11), note(1, 12), note(1, 13)], [Some(9), Some(7), Some(1)]);
     }
 
     #[test]

@@ -82,9 +82,9 @@ pub struct Islands {
 }
 
 impl Islands {
-    /// No islands, of which each will bear as many residents as its design population.
-    pub fn new() -> Self {
-        Self { bears_permille: 1_000, ..Self::default() }
+    /// No islands, each of which will bear so many residents for each thousand of its design population.
+    pub fn new(bears_permille: u32) -> Self {
+        Self { bears_permille, ..Self::default() }
     }
 
     /// All of them, the oldest first.
@@ -267,7 +267,7 @@ mod tests {
     }
 
     fn islands(inside: &[u32]) -> Islands {
-        let mut islands = Islands::new();
+        let mut islands = Islands::new(1_000);
         for (at, inside) in inside.iter().enumerate() {
             islands.add(island(at as u32 + 1, *inside));
         }
@@ -300,7 +300,7 @@ mod tests {
     fn sums_and_trees_are_what_a_walk_over_all_finds() {
         let seed = 4;
         let mut random = stream(seed, "islands");
-        let mut world = Islands::new();
+        let mut world = Islands::new(1_000);
         let mut last = 0;
         for _ in 0..2_000 {
             match random.random_range(0..10) {

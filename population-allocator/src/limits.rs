@@ -70,6 +70,8 @@ pub const PLAN_EVERY_MS: u64 = 1_000;
 pub const SPARE_SEATS: u64 = 1;
 /// Openings that are remembered to say how long one takes.
 pub const LEADS_REMEMBERED_MAX: usize = 64;
+/// The longest time that an opening is taken to need, however long one took.
+pub const LEAD_MS_MAX: u64 = 600_000;
 /// A mean session, until sessions are measured: for twice as long no island is closed that was wanted.
 pub const MEAN_SESSION_MS: u64 = 3_600_000;
 /// Reasons that a plan keeps.

@@ -28,8 +28,8 @@ pub struct Situation<'a> {
     pub is_ready: &'a dyn Fn(IslandId) -> bool,
     /// The seats that will be wanted by the time that what is decided now is open.
     pub demand: Demand,
-    /// The most that was wanted lately (two mean sessions).
-    pub peak: u64,
+    /// The most that was wanted lately (two mean sessions), once so long was watched.
+    pub peak: Option<u64>,
 }
 
 /// What the planner says.
@@ -153,7 +153,7 @@ mod tests {
         plan: PlanRecord,
         islands: Islands,
         ready: bool,
-        peak: u64,
+        peak: Option<u64>,
         /// Estates on each island.
         estates: u32,
         nodes: Vec<NodeId>,
@@ -161,8 +161,8 @@ mod tests {
 
     impl World {
         fn new(policy: Policy) -> Self {
-            let (plan, islands) = (PlanRecord::default(), Islands::new());
-            Self { policy, plan, islands, ready: true, peak: 0, estates: 1, nodes: vec![NodeId(1)] }
+            let (plan, islands) = (PlanRecord::default(), Islands::new(1_000));
+            Self { policy, plan, islands, ready: true, peak: Some(0), estates: 1, nodes: vec![NodeId(1)] }
         }
 
         /// Decides for so many seats, and lets the plan hold.
@@ -174,7 +174,7 @@ mod tests {
                 islands: &self.islands,
                 is_ready: &|_| self.ready,
                 demand: Demand { seats, ..Demand::default() },
-                peak: self.peak.max(seats),
+                peak: self.peak.map(|peak| peak.max(seats)),
             };
             let decision = decide(&self.plan, &situation);
             if let Some(plan) = &decision.plan {
@@ -257,15 +257,17 @@ mod tests {
         (0..6).for_each(|_| drop(world.decide(30)));
         assert_eq!(world.phases(), "ooo");
         [(1, 2), (2, 1), (3, 5)].into_iter().for_each(|(island, inside)| world.settle(island, inside));
-        world.peak = 10;
+        world.peak = None;
+        assert_eq!(world.decide(0).plan, None, "nobody knows what was wanted before");
+        world.peak = Some(10);
         assert_eq!(world.decide(0).plan, None, "22 seats are free, 22 are kept");
-        world.peak = 8;
+        world.peak = Some(8);
         world.decide(0);
         assert_eq!(world.phases(), "oco", "the emptiest");
         assert_eq!(world.decide(0).plan, None);
         world.decide(20);
         assert_eq!(world.phases(), "ooo", "before anything new");
-        world.peak = 0;
+        world.peak = Some(0);
         (1..=3).for_each(|island| world.settle(island, 0));
         world.decide(0);
         assert_eq!(world.phases(), "ooc", "the youngest of the empty");

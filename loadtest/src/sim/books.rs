@@ -6,11 +6,11 @@
 use super::cluster::Cluster;
 use super::deeds::{Deed, Deeds};
 use super::door::Seated;
-use chunk_sync::ids::{Epoch, IslandId, PlayerId};
+use chunk_sync::ids::{Epoch, IslandId, NodeId, PlayerId};
 use chunk_sync::records::{Whereabouts, decode};
 use chunk_sync::store::{Commit, PartitionKey, StoreAnswer, StoreOp, Token};
+use chunk_sync::ticket::Ticket;
 use chunk_sync::wire::{ActNumber, ActOutcome};
-use population_allocator::limits::JOIN_WAIT_MS;
 use std::collections::{BTreeMap, BTreeSet};
 use world_node::executor::ActResult;
 use world_node::rules::{DocName, Event, Partition};
@@ -215,12 +215,19 @@ impl Cluster {
         self.deeds.asked.iter().find_map(|(key, deed)| books.is_wrong(*key, deed, &self.deeds))
     }
 
+    /// Whether a ticket is a guest's.
+    fn is_guest(&self, seated: &Seated) -> bool {
+        let keys = self.keys();
+        let nodes = (1..=self.nodes.len() as u32).map(NodeId);
+        let mut tickets = nodes.filter_map(|node| Ticket::check(&seated.ticket, &keys, 0, node).ok());
+        tickets.next().is_some_and(|ticket| ticket.guest)
+    }
+
     /// At the door: who travelled is at home where the journey led, and comes in there, or is a guest since there was no
     /// room. An allocator that has just started keeps seats free for the tickets of the one before, so that an island
     /// may be full to it that has room for everybody.
     pub(super) fn check_journey(&mut self, at: usize, player: PlayerId, epoch: Epoch, island: IslandId) {
         let Some(journey) = self.store.books.journey_before(player, epoch) else { return };
-        *self.totals.feats.entry("came in after a journey").or_default() += 1;
         let wanted = journey.island;
         let newest = self.store.books.journey_before(player, Epoch(u32::MAX)).map(|journey| journey.island);
         let load = StoreOp::Load { partition: PartitionKey::player(player) };
@@ -228,13 +235,13 @@ impl Cluster {
             StoreAnswer::Loaded(view) => Whereabouts::read(&view).ok().flatten().map(Whereabouts::island),
             _ => None,
         };
-        // What the allocator had read of the player when the ticket was given may be as old as a join may be.
-        let may_be_guest =
-            |seated: &Seated| !seated.roomy.contains(&wanted) || journey.at_ms + JOIN_WAIT_MS > seated.at_ms;
+        // What was asked for before the journey was done, the allocator may have looked up before.
+        let may_be_guest = |seated: &Seated| {
+            self.is_guest(seated) && (!seated.roomy.contains(&wanted) || seated.joined_ms <= journey.at_ms)
+        };
         let is_guest = wanted != island && self.seated.get(&(player, island)).is_some_and(may_be_guest);
-        if is_guest {
-            *self.totals.feats.entry("guest after a journey").or_default() += 1;
-        }
+        let feat = if is_guest { "guest after a journey" } else { "came in after a journey" };
+        *self.totals.feats.entry(feat).or_default() += 1;
         if home != newest || (wanted != island && !is_guest) {
             let name = &self.bots[at].name;
             self.watch.fail(format!(

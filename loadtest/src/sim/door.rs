@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 pub(super) struct Door {
     pub core: AllocatorCore,
     knocking: BTreeMap<WireNo, Vec<u8>>,
-    joining: BTreeMap<RequestNo, WireNo>,
+    joining: BTreeMap<RequestNo, (WireNo, u64)>,
     requests: u64,
     /// What came since the last tick.
     heard: Vec<(Source, TopicBytes, Bytes)>,
@@ -39,7 +39,10 @@ pub(super) struct Seated {
     pub island: IslandId,
     /// Islands that had room, as the allocator counted then.
     pub roomy: Vec<IslandId>,
-    pub at_ms: u64,
+    /// When the player asked for it.
+    pub joined_ms: u64,
+    /// The ticket.
+    pub ticket: Vec<u8>,
 }
 
 impl Door {
@@ -66,7 +69,8 @@ impl Door {
 
     pub(super) fn hang_up(&mut self, wire: WireNo) {
         self.knocking.remove(&wire);
-        let request = self.joining.iter().find(|(_, joining)| **joining == wire).map(|(request, _)| *request);
+        let request =
+            self.joining.iter().find(|(_, (joining, _))| *joining == wire).map(|(request, _)| *request);
         if let Some(request) = request {
             self.joining.remove(&request);
             self.core.handle_gone(request);
@@ -88,24 +92,24 @@ impl Door {
         }
         for (id, answer) in std::mem::take(&mut self.answers) {
             self.core.handle_answer(id, answer, now_ms);
-            self.take_outcomes(now_ms, &mut ticked);
+            self.take_outcomes(&mut ticked);
         }
         self.take_joins(now_ms, &mut ticked);
-        self.take_outcomes(now_ms, &mut ticked);
+        self.take_outcomes(&mut ticked);
         self.core.tick(now_ms);
         self.core.invariants();
-        self.take_outcomes(now_ms, &mut ticked);
+        self.take_outcomes(&mut ticked);
         self.core.drain_mesh(&mut |command| ticked.mesh.push(command));
         self.core.drain_requests(&mut |id, op| ticked.asked.push((id.0, op)));
         ticked
     }
 
     /// What was decided just now, while the allocator's counts are what it was decided on.
-    fn take_outcomes(&mut self, now_ms: u64, ticked: &mut Ticked) {
+    fn take_outcomes(&mut self, ticked: &mut Ticked) {
         let mut answers = Vec::new();
         self.core.drain_answers(&mut |answer| answers.push(answer));
         for answer in answers {
-            let Some(wire) = self.joining.remove(&answer.request) else { continue };
+            let Some((wire, joined_ms)) = self.joining.remove(&answer.request) else { continue };
             let frame = match &answer.outcome {
                 Ok(seat) => {
                     let plan = self.core.plan_record().into_iter().flat_map(|plan| &plan.islands);
@@ -114,7 +118,8 @@ impl Door {
                         player: PlayerId(seat.player),
                         island: IslandId(seat.island),
                         roomy: roomy.map(|island| island.island).collect(),
-                        at_ms: now_ms,
+                        joined_ms,
+                        ticket: seat.ticket.to_vec(),
                     });
                     control_frame(kind::SEAT, seat)
                 }
@@ -131,7 +136,7 @@ impl Door {
             match control::<Hello>(kind::HELLO, &bytes[LENGTH_BYTES + 1..end]) {
                 Ok(hello) => {
                     self.requests += 1;
-                    self.joining.insert(RequestNo(self.requests), wire);
+                    self.joining.insert(RequestNo(self.requests), (wire, now_ms));
                     self.core.handle_join(RequestNo(self.requests), hello, now_ms);
                 }
                 Err(_) => ticked.told.push((wire, RejectCode::Malformed.frame().into())),
@@ -141,6 +146,7 @@ impl Door {
 
     /// The wires of all its clients.
     pub(super) fn wires(&self) -> Vec<WireNo> {
-        self.knocking.keys().chain(self.joining.values()).copied().collect()
+        let joining = self.joining.values().map(|(wire, _)| wire);
+        self.knocking.keys().chain(joining).copied().collect()
     }
 }

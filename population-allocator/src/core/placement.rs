@@ -111,7 +111,7 @@ pub(super) fn island<'p, I: Fn(IslandId) -> u32>(
     first_fit(plan, |island| seats.taken(island), ready, islands_max).map(|island| Pick { island, guest })
 }
 
-/// The oldest open island below design.
+/// The oldest open island under its minimum, or else below design.
 fn first_fit(
     plan: &PlanRecord,
     taken: impl Fn(&IslandRecord) -> u32,
@@ -121,7 +121,9 @@ fn first_fit(
     let open = || plan.islands.iter().filter(|island| island.phase == IslandPhase::Open);
     // One whose nodes are all silent is passed over; if there is no other, it is waited for.
     let below_design = || open().filter(|island| taken(island) < island.design);
-    if let Some(island) = below_design().find(|island| ready(island)).or_else(|| below_design().next()) {
+    let lonely = below_design().filter(|island| taken(island) < island.minimum);
+    let found = lonely.chain(below_design()).find(|island| ready(island));
+    if let Some(island) = found.or_else(|| below_design().next()) {
         return Ok(island);
     }
     let more_come = plan.islands.iter().any(|island| island.phase != IslandPhase::Open);

@@ -5,7 +5,7 @@ use super::AllocatorCore;
 use super::seating::applicant;
 use crate::demand::{Demand, Forecast, Outlook, Peak};
 use crate::islands::{Island, Islands};
-use crate::limits::{LEADS_REMEMBERED_MAX, MEAN_SESSION_MS, SPARE_SEATS};
+use crate::limits::{LEAD_MS_MAX, LEADS_REMEMBERED_MAX, MEAN_SESSION_MS, SPARE_SEATS};
 use crate::planner::{Situation, decide};
 use crate::policy::Policy;
 use chunk_sync::ids::IslandId;
@@ -27,22 +27,29 @@ pub(super) struct Planning {
 /// How long the last openings took.
 #[derive(Debug, Default)]
 struct Leads {
-    /// When each island that gets ready was decided on.
+    /// When each island that gets ready was decided on, or when there first was a node to serve it.
     began: BTreeMap<IslandId, u64>,
     took_ms: VecDeque<u64>,
 }
 
 impl Leads {
     /// Notes which islands of a plan get ready, and how long those took that have.
-    fn note(&mut self, plan: &PlanRecord, now_ms: u64) {
+    fn note(&mut self, plan: &PlanRecord, any_node: bool, now_ms: u64) {
+        let warms = |id: &IslandId| {
+            let at = plan.islands.binary_search_by_key(id, |island| island.island);
+            at.is_ok()
+        };
+        self.began.retain(|id, _| warms(id));
         for island in &plan.islands {
             match island.phase {
-                IslandPhase::Warming => {
-                    self.began.entry(island.island).or_insert(island.since_ms);
+                IslandPhase::Warming if any_node => {
+                    // What was decided by an allocator before this one, or before there was a node, began now.
+                    self.began.entry(island.island).or_insert(now_ms);
                 }
+                IslandPhase::Warming => {}
                 IslandPhase::Open | IslandPhase::Closed => {
                     let Some(began_ms) = self.began.remove(&island.island) else { continue };
-                    self.took_ms.push_back(now_ms.saturating_sub(began_ms));
+                    self.took_ms.push_back(now_ms.saturating_sub(began_ms).min(LEAD_MS_MAX));
                     if self.took_ms.len() > LEADS_REMEMBERED_MAX {
                         self.took_ms.pop_front();
                     }
@@ -64,7 +71,7 @@ impl Planning {
         Self {
             forecast: Forecast::new(policy.plan_every_ms),
             peak: Peak::default(),
-            islands: Islands::new(),
+            islands: Islands::new(policy.residents_permille),
             leads: Leads::default(),
             demand: Demand::default(),
             reasons: Vec::new(),
@@ -95,8 +102,8 @@ impl Planning {
     }
 
     /// A plan holds from now on.
-    pub(super) fn follow(&mut self, plan: &PlanRecord, now_ms: u64) {
-        self.leads.note(plan, now_ms);
+    pub(super) fn follow(&mut self, plan: &PlanRecord, any_node: bool, now_ms: u64) {
+        self.leads.note(plan, any_node, now_ms);
         let planned = |id: IslandId| plan.islands.binary_search_by_key(&id, |island| island.island).is_ok();
         self.islands.retain(|island| planned(island.id));
         for record in &plan.islands {
@@ -142,7 +149,8 @@ impl AllocatorCore {
         let Some(parent) = self.book.plan() else { return };
         let policy = &self.config.policy;
         self.planning.due_ms = now_ms + policy.plan_every_ms;
-        self.planning.follow(parent, now_ms);
+        let nodes = self.members.expected(now_ms);
+        self.planning.follow(parent, !nodes.is_empty(), now_ms);
         for island in &parent.islands {
             let (id, taken) = (island.island, self.taken(island.island));
             let held = self.ledger.held().get(&id).copied().unwrap_or(0).min(taken);
@@ -162,7 +170,6 @@ impl AllocatorCore {
         planning.demand = planning.forecast.demand(&outlook);
         let peak = planning.peak.note(planning.demand.seats, now_ms, 2 * MEAN_SESSION_MS);
         let members = &self.members;
-        let nodes = members.expected(now_ms);
         let is_ready = |island: IslandId| {
             let mut serving = nodes.iter().filter_map(|node| members.get(*node));
             serving.any(|member| member.takes(island, now_ms))

@@ -57,9 +57,9 @@ pub struct TickState {
 pub struct IslandState {
     /// Its number.
     pub id: u32,
-    /// What it is for; all islands are `settled` for now.
+    /// What it is for: `settled` or `frontier`.
     pub kind: &'static str,
-    /// How far its life has come; all islands stay `open` for now.
+    /// How far it is: `warming`, `open` or `closed`.
     pub state: &'static str,
     /// Seats: people inside, tickets on their way, sessions in grace.
     pub population: u32,

@@ -1,7 +1,7 @@
 //! The steps of the planner, in their order. Each says what it did, or why it did nothing.
 
 use super::Draft;
-use crate::islands::Island;
+use crate::islands::{Island, Islands};
 use crate::limits::{OPENED_PER_PLAN_MAX, PLAN_NODES_MAX};
 use crate::policy::Policy;
 use chunk_sync::ids::{IslandId, NodeId};
@@ -10,6 +10,13 @@ use chunk_sync::records::{IslandKind, IslandPhase, IslandRecord};
 
 /// Free design populations that must be left over, in quarters, before an island is closed.
 const CLOSED_SPARE_QUARTERS: u64 = 5;
+
+/// Seats for settlers on an island while it is open.
+fn seats_on(islands: &Islands, island: &IslandRecord) -> u64 {
+    let bears = islands.bears(island.design);
+    let (taken, residents) = islands.get(island.island).map_or((0, 0), |of| (of.taken(), of.residents));
+    u64::from(island.design.saturating_sub(taken).min(bears.saturating_sub(residents)))
+}
 
 /// What operators changed reaches islands that exist.
 pub(super) fn policy(draft: &mut Draft<'_>) -> String {
@@ -75,15 +82,10 @@ pub(super) fn demand(draft: &Draft<'_>) -> String {
 /// The seats that are there, or will be without a decision.
 pub(super) fn supply(draft: &mut Draft<'_>) -> String {
     let islands = draft.situation.islands;
-    let counted = |island: &IslandRecord| islands.get(island.island);
     let settled = || draft.islands.iter().filter(|island| island.kind == IslandKind::Settled);
     let free: u64 = settled()
         .filter(|island| island.phase == IslandPhase::Open)
-        .map(|island| {
-            let bears = islands.bears(island.design);
-            let (taken, residents) = counted(island).map_or((0, 0), |of| (of.taken(), of.residents));
-            u64::from(island.design.saturating_sub(taken).min(bears.saturating_sub(residents)))
-        })
+        .map(|island| seats_on(islands, island))
         .sum();
     let warming = settled().filter(|island| island.phase == IslandPhase::Warming).count() as u64;
     draft.supply = free + warming * draft.yields();
@@ -100,8 +102,7 @@ pub(super) fn reopen(draft: &mut Draft<'_>) -> String {
             break;
         }
         island.phase = IslandPhase::Open;
-        let taken = draft.situation.islands.get(island.island).map_or(0, |of| of.taken());
-        supply += u64::from(island.design.saturating_sub(taken));
+        supply += seats_on(draft.situation.islands, island);
         reopened += 1;
     }
     draft.supply = supply;
@@ -140,7 +141,10 @@ pub(super) fn spawn(draft: &mut Draft<'_>) -> String {
 /// The youngest and emptiest island takes no newcomers any more, when demand has been low for long.
 pub(super) fn close(draft: &mut Draft<'_>) -> String {
     let Policy { design, islands, .. } = *draft.situation.policy;
-    let kept = draft.situation.peak + draft.spare() + u64::from(design) * CLOSED_SPARE_QUARTERS / 4;
+    let Some(peak) = draft.situation.peak else {
+        return "close: nothing, it isn't known for long enough what is wanted".to_owned();
+    };
+    let kept = peak + draft.spare() + u64::from(design) * CLOSED_SPARE_QUARTERS / 4;
     if draft.supply <= kept {
         return format!("close: nothing, {} seats, {kept} are kept for what was wanted lately", draft.supply);
     }
@@ -154,7 +158,8 @@ pub(super) fn close(draft: &mut Draft<'_>) -> String {
     };
     island.phase = IslandPhase::Closed;
     let (id, people) = (island.island, taken(island));
-    draft.supply -= u64::from(design.saturating_sub(people)).min(draft.supply);
+    let seats = seats_on(draft.situation.islands, island);
+    draft.supply -= seats.min(draft.supply);
     format!("close: island {id} takes no newcomers, {people} are there; {kept} seats are kept")
 }
 

@@ -179,7 +179,8 @@ fn who_comes_home_opens_no_land_as_long_as_there_is_room() {
 
 #[test]
 fn new_land_opens_for_those_whose_home_is_full() {
-    let mut cluster = Cluster::serving(Policy { design: 5, cap: 5, islands_max: 2, ..small() }, 1);
+    let mut cluster =
+        Cluster::serving(Policy { design: 5, cap: 5, minimum: 0, islands_max: 2, ..small() }, 1);
     settlers(&mut cluster, &[("a", ONE), ("b", ONE)]);
     let others: Vec<u32> = (0..4).map(|n| cluster.play(&format!("p{n}")).island).collect();
     assert_eq!(others, [1; 4]);

@@ -45,8 +45,10 @@ fn an_island_takes_players_once_a_node_has_read_of_it() {
     let mut cluster = Cluster::serving(small(), 2);
     cluster.nodes.values_mut().for_each(|fake| fake.reads_plan = false);
     (0..3).for_each(|n| assert_eq!(cluster.play(&format!("p{n}")).island, 1));
-    let (newcomer, wishful) = (cluster.join("p3"), cluster.join_with("p4", Some(2)));
-    cluster.run(2_000);
+    let newcomer = cluster.join("p3");
+    cluster.run(500);
+    let wishful = cluster.join_with("p4", Some(2));
+    cluster.run(1_500);
     assert!(cluster.core.plan_record().unwrap().islands.len() > 1, "the next island is in the plan");
     assert!(cluster.answers.is_empty(), "{:?}", cluster.answers);
     cluster.nodes.get_mut(&2).unwrap().reads_plan = true;

@@ -217,9 +217,12 @@ impl NodeCore {
     /// Another node changed a list: whoever knows an older one reads it again.
     pub(super) fn claims_noticed(&mut self, notice: &ClaimNotice) {
         let (Some(at), Some(index)) = (self.island_at(notice.i), notice.c.index()) else { return };
-        let claim = &mut self.islands[at].chunks[index].claim;
+        let chunk = &mut self.islands[at].chunks[index];
+        // Also who gives a creature away: it may have to go to somebody else.
+        let follows = chunk.claim.held || chunk.creatures.iter().any(Creature::is_bound);
+        let claim = &mut chunk.claim;
         claim.noticed = claim.noticed.max(notice.e);
-        if claim.held && notice.e > claim.epoch {
+        if follows && notice.e > claim.epoch {
             claim.check_now();
         }
     }

@@ -60,6 +60,8 @@ pub(super) enum RegisterAsk {
 #[derive(Default)]
 pub(super) struct Register {
     busy: bool,
+    /// It has served: others may know it.
+    served: bool,
     retry_ms: u64,
     renew_ms: u64,
     registry_ms: u64,
@@ -246,9 +248,13 @@ impl NodeCore {
             // The first try was done, only its answer was lost. That it was is no commit, and a master may say so which is
             // about to lose it: a commit has to confirm it.
             (RegisterAsk::Register, Some(false), answer) if self.is_registered(&answer) => {
-                self.standing = Standing::Revalidating;
-                self.register.busy = false;
-                self.register.retry_ms = 0;
+                self.begin_again(Standing::Starting, Standing::Revalidating);
+            }
+            // It was lost with its master, and nobody came in yet: it registers anew.
+            (RegisterAsk::Revalidate(_), Some(false), answer)
+                if !self.register.served && self.is_unregistered(&answer) =>
+            {
+                self.begin_again(Standing::Revalidating, Standing::Starting);
             }
             (RegisterAsk::Revalidate(pause), Some(true), _)
                 if pause == self.counters.pauses && self.standing == Standing::Revalidating =>
@@ -283,9 +289,25 @@ impl NodeCore {
             if *current == u64::from(self.config.source.0))
     }
 
+    /// Asks the store anew in another standing; not when the node is stopping, or fenced, by now.
+    fn begin_again(&mut self, from: Standing, to: Standing) {
+        if self.standing == from {
+            self.standing = to;
+            self.register.busy = false;
+            self.register.retry_ms = self.now_ms;
+        }
+    }
+
+    /// Whether a commit was refused since no incarnation as new as this one is registered.
+    fn is_unregistered(&self, answer: &StoreAnswer) -> bool {
+        matches!(answer, StoreAnswer::Committed(CommitOutcome::Refused(Refusal::EpochMismatch { current, .. }))
+            if *current < u64::from(self.config.source.0))
+    }
+
     fn serve(&mut self) {
         if matches!(self.standing, Standing::Starting | Standing::Revalidating) {
             self.standing = Standing::Serving;
+            self.register.served = true;
             self.register.busy = false;
             self.register.renew_ms = self.now_ms + NODE_RENEW_MS;
             self.peers.forgive(self.now_ms);

@@ -10,8 +10,8 @@ use chunk_sync::limits::{
 use chunk_sync::mesh_wire::{Heartbeat, Topic, encode as encode_message};
 use chunk_sync::records::{DOC_SESSION, EPOCH_SESSION, SESSION_SCHEMA, SessionRecord, encode};
 use chunk_sync::store::{
-    Commit, CommitOutcome, EpochStep, LeaseStep, MemoryFault, PartitionKey, StoreAnswer, StoreFault, StoreOp,
-    Token,
+    Commit, CommitOutcome, EpochStep, LeaseStep, MemoryFault, PartitionKey, Refusal, StoreAnswer, StoreFault,
+    StoreOp, Token,
 };
 use chunk_sync::time::Tick;
 use chunk_sync::wire::{RejectCode, frame, kind};
@@ -250,9 +250,41 @@ fn a_registration_whose_answer_was_lost_is_confirmed_by_a_commit_before_anybody_
     town.nodes[at].core.handle_answer(id, StoreAnswer::Failed(StoreFault::TimedOut), now_ms);
     town.slow = Some(renews);
     town.run(20);
-    assert!(town.waits(), "it asks to be confirmed");
+    let asks = |town: &Town| town.held.iter().any(|(of, ..)| *of == at);
+    assert!(asks(&town), "it asks to be confirmed");
     assert_eq!(town.nodes[at].core.standing(), Standing::Revalidating);
+    // The registration is lost after all: it registers anew, as nobody knows it yet.
+    let lost = StoreAnswer::Committed(CommitOutcome::Refused(Refusal::EpochMismatch {
+        name: "node/2".into(),
+        current: 0,
+    }));
+    let asked = town.held.iter().position(|(of, ..)| *of == at).expect("it asks");
+    let (_, id, _) = town.held.remove(asked);
+    let now_ms = town.now_ms;
+    town.nodes[at].core.handle_answer(id, lost, now_ms);
+    assert_eq!(town.nodes[at].core.standing(), Standing::Starting);
+    town.run(20);
+    assert!(asks(&town), "it is registered, and asks once more");
     town.catch_up();
     town.run(1);
     assert_eq!(town.nodes[at].core.standing(), Standing::Serving);
+}
+
+#[test]
+fn a_node_that_stops_before_it_served_stays_stopped_whatever_comes_late() {
+    let mut town = Town::new(1);
+    town.slow = Some(registers);
+    town.start(2, 9);
+    town.run(1);
+    let (at, id, op) = town.held.pop().expect("it registers");
+    town.store.call(town.now_ms, &op);
+    let now_ms = town.now_ms;
+    town.nodes[at].core.handle_answer(id, StoreAnswer::Failed(StoreFault::TimedOut), now_ms);
+    town.run(20);
+    assert!(town.waits(), "it registers again");
+    let node = &mut town.nodes[at];
+    node.core.shutdown(town.now_ms, &mut node.clients);
+    town.catch_up();
+    town.run(5);
+    assert_eq!(town.nodes[at].core.standing(), Standing::Stopping);
 }

@@ -29,8 +29,8 @@ pub(super) struct Atoll {
     queue: Queue,
     /// Who was let in and is not inside yet, by arrival.
     held: HashMap<ArrivalId, IslandId>,
-    /// Homecomers whose home had no room when they were last looked at.
-    homeless_residents: u64,
+    /// Who was left waiting for land when people were last let in.
+    left_over: u64,
 }
 
 /// The policy at its start.
@@ -51,12 +51,12 @@ pub(super) fn policy(terms: Terms) -> Atoll {
         terms,
         policy,
         plan: PlanRecord::default(),
-        islands: Islands::new(),
+        islands: Islands::new(policy.residents_permille),
         forecast: demand::Forecast::new(policy.plan_every_ms),
         peak: Peak::default(),
         queue: Queue::default(),
         held: HashMap::new(),
-        homeless_residents: 0,
+        left_over: 0,
     }
 }
 
@@ -95,13 +95,30 @@ impl Atoll {
     }
 }
 
-/// Where somebody who waits can be let in now.
-fn place(islands: &Islands, waiter: &Waiter) -> Option<(IslandId, bool)> {
-    match waiter.entry {
-        Entry::Homecoming(home) if islands.takes_home(home, waiter.size) => Some((home, false)),
-        Entry::Homecoming(_) => islands.for_settlers(waiter.size).map(|island| (island, true)),
-        Entry::Homeless => islands.for_settlers(waiter.size).map(|island| (island, false)),
+/// Where those who wait together can be let in now: on one island, unless they are more than any is made for.
+fn place(islands: &mut Islands, waiter: &Waiter, design: u32) -> Option<Vec<(IslandId, bool)>> {
+    let guest = match waiter.entry {
+        Entry::Homecoming(home) if islands.takes_home(home, waiter.size) => {
+            return Some(vec![(home, false); waiter.size as usize]);
+        }
+        Entry::Homecoming(_) => true,
+        Entry::Homeless => false,
+    };
+    let mut places: Vec<(IslandId, bool)> = Vec::new();
+    while places.len() < waiter.size as usize {
+        let together = (waiter.size - places.len() as u32).min(design);
+        let found = islands.for_settlers(together);
+        if let Some(island) = found {
+            islands.change(island, |island| island.held += together);
+            places.extend(std::iter::repeat_n((island, guest), together as usize));
+        }
+        if found.is_none() || places.len() == waiter.size as usize {
+            // Whoever lets them in counts them.
+            places.iter().for_each(|(island, _)| islands.change(*island, |island| island.held -= 1));
+            return found.map(|_| places);
+        }
     }
+    Some(places)
 }
 
 impl Allocation for Atoll {
@@ -154,20 +171,22 @@ impl Allocation for Atoll {
     }
 
     fn admit(&mut self, _: Second, admitted: &mut Vec<Admission>) {
-        let Self { islands, held, queue, homeless_residents, .. } = self;
-        *homeless_residents = 0;
+        let Self { islands, held, queue, terms, .. } = self;
+        let mut stuck = [false; 2];
         queue.serve(|waiter| {
-            let Some((island, guest)) = place(islands, waiter) else {
-                *homeless_residents += u64::from(matches!(waiter.entry, Entry::Homecoming(_)));
+            let Some(places) = place(islands, waiter, terms.design) else {
+                stuck[usize::from(waiter.entry == Entry::Homeless)] = true;
                 return false;
             };
-            for arrival in waiter.members() {
+            for (arrival, (island, guest)) in waiter.members().zip(places) {
                 held.insert(arrival, island);
                 islands.change(island, |island| island.held += 1);
                 admitted.push(Admission { arrival, island, guest });
             }
             true
         });
+        let (all, homeless) = (queue.players(), queue.homeless());
+        self.left_over = if stuck[0] { all - homeless } else { 0 } + if stuck[1] { homeless } else { 0 };
     }
 
     fn plan(&mut self, now: Second) -> Decision {
@@ -176,7 +195,7 @@ impl Allocation for Atoll {
         let announced = self.announcement();
         let seats = announced.and_then(|opening| opening.seats(&self.policy, self.policy.lead_ms, now_ms));
         let outlook = Outlook {
-            queue: self.queue.homeless() + self.homeless_residents,
+            queue: self.left_over,
             inside: self.islands.inside() + self.islands.held(),
             horizon_ms: self.lead_ms(),
             opening: announced.is_some_and(|opening| opening.is_on(now_ms)),
@@ -222,7 +241,8 @@ impl Allocation for Atoll {
     }
 
     fn restored(&self) -> Box<dyn Allocation> {
-        // Plan, queue and seats are in the store; arrivals are counted anew.
-        Box::new(Self { forecast: demand::Forecast::new(self.policy.plan_every_ms), ..self.clone() })
+        // Plan, queue and seats are in the store; arrivals and what was wanted lately are counted anew.
+        let forecast = demand::Forecast::new(self.policy.plan_every_ms);
+        Box::new(Self { forecast, peak: Peak::default(), ..self.clone() })
     }
 }

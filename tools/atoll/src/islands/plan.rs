@@ -112,10 +112,9 @@ pub(crate) async fn too_many(store: &StoreHandle) -> Result<Option<String>, Stor
 
 fn open(islands: &mut Vec<IslandRecord>, island: IslandId) {
     // All islands are planned alike; the allocator sets right what differs.
-    let like = islands.first().cloned();
-    let like = like.unwrap_or(IslandRecord::open(island, [0, 0, 0], Vec::new()));
+    let numbers = islands.first().map_or([0, 0, 0], |like| [like.design, like.cap, like.minimum]);
     if let Err(at) = islands.binary_search_by_key(&island, |open| open.island) {
-        islands.insert(at, IslandRecord { island, nodes: Vec::new(), ..like });
+        islands.insert(at, IslandRecord::open(island, numbers, Vec::new()));
     }
 }
 

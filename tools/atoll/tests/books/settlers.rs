@@ -369,8 +369,10 @@ impl Settler {
                     if acted.outcome == ActOutcome::Done {
                         self.done.extend(self.named(acted.id));
                     }
-                    self.asked = self.asked.filter(|asked| *asked != acted.id);
-                    self.answer = Some(acted);
+                    if self.asked == Some(acted.id) {
+                        self.asked = None;
+                        self.answer = Some(acted);
+                    }
                 }
                 // Water, or the shore of the world: another way.
                 ClientOutput::Event(ClientEvent::Corrected(_)) => self.heading = self.random.random(),
