@@ -116,7 +116,7 @@ fn acts_were_lively(totals: &Totals) {
         ("build", 1_000),
         ("cancel", 50),
         ("claim_estate", 50),
-        ("collect", 2),
+        ("collect", 1),
         ("craft", 500),
         ("demolish", 100),
         ("drop", 500),

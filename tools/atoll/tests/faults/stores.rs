@@ -59,12 +59,15 @@ fn settlers_outlast_a_redis_that_is_stopped_full_slow_and_killed() {
 fn nothing_acknowledged_is_lost_when_a_replica_takes_over() {
     let master = RedisServer::start();
     let replica = master.start_replica();
-    crate::eventually("the replica follows", crate::processes::READY_WAIT, || {
-        match replica.ask("INFO replication") {
-            info if info.contains("master_link_status:up") => Ok(()),
-            info => Err(info),
-        }
-    });
+    // Both say so, or the master doesn't count it yet.
+    for (server, says) in [(&replica, "master_link_status:up"), (&master, "state=online")] {
+        crate::eventually("the replica follows", crate::processes::READY_WAIT, || {
+            match server.ask("INFO replication") {
+                info if info.contains(says) => Ok(()),
+                info => Err(info),
+            }
+        });
+    }
     let [first, second] = [master.port(), replica.port()];
     let store = format!("redis://127.0.0.1:{first},127.0.0.1:{second}/0?replicas=1");
     let mut cluster = Cluster::start_on(master, store);
