@@ -236,10 +236,8 @@ fn renews(op: &StoreOp) -> bool {
     commit.leases.iter().any(|step| matches!(step, LeaseStep::Renew { .. }))
 }
 
-/// A refusal is no commit: the master that knows of the registration may be about to lose it with all that its replicas never
-/// heard of.
-#[test]
-fn a_registration_whose_answer_was_lost_is_confirmed_by_a_commit_before_anybody_is_let_in() {
+/// A town, and the place of a node in it that is registered and was told that the store didn't answer.
+fn registered_without_an_answer() -> (Town, usize) {
     let mut town = Town::new(1);
     town.slow = Some(registers);
     town.start(2, 9);
@@ -248,6 +246,14 @@ fn a_registration_whose_answer_was_lost_is_confirmed_by_a_commit_before_anybody_
     town.store.call(town.now_ms, &op);
     let now_ms = town.now_ms;
     town.nodes[at].core.handle_answer(id, StoreAnswer::Failed(StoreFault::TimedOut), now_ms);
+    (town, at)
+}
+
+/// A refusal is no commit: the master that knows of the registration may be about to lose it with all that its replicas never
+/// heard of.
+#[test]
+fn a_registration_whose_answer_was_lost_is_confirmed_by_a_commit_before_anybody_is_let_in() {
+    let (mut town, at) = registered_without_an_answer();
     town.slow = Some(renews);
     town.run(20);
     let asks = |town: &Town| town.held.iter().any(|(of, ..)| *of == at);
@@ -272,14 +278,7 @@ fn a_registration_whose_answer_was_lost_is_confirmed_by_a_commit_before_anybody_
 
 #[test]
 fn a_node_that_stops_before_it_served_stays_stopped_whatever_comes_late() {
-    let mut town = Town::new(1);
-    town.slow = Some(registers);
-    town.start(2, 9);
-    town.run(1);
-    let (at, id, op) = town.held.pop().expect("it registers");
-    town.store.call(town.now_ms, &op);
-    let now_ms = town.now_ms;
-    town.nodes[at].core.handle_answer(id, StoreAnswer::Failed(StoreFault::TimedOut), now_ms);
+    let (mut town, at) = registered_without_an_answer();
     town.run(20);
     assert!(town.waits(), "it registers again");
     let node = &mut town.nodes[at];
